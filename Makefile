@@ -1,0 +1,24 @@
+# The first two commands: each makes the environment when it is missing or requirements.txt has changed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: release check env lock
+
+release: env
+	@$(BIN)/invoke release
+
+check: env
+	@$(BIN)/invoke check
+
+env: .venv/installed
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.txt)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@touch $@
+
+# Resolves pyproject.toml for every supported Python into requirements.txt.
+lock: env
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev pyproject.toml \
+		--no-header --output-file requirements.txt
