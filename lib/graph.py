@@ -1,0 +1,157 @@
+"""The release's graph: which step is fresh, why not, and how it is brought up to date. The Make in Make/Invoke."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from lib.errors import NotFreshError, ReleaseError
+from lib.fingerprints import differences
+from lib.records import EvaluationRecord, FailureRecord, Record
+from lib.steps import STEPS, Context, Step
+
+Kind = Literal["fresh", "stale", "missing", "held", "failed", "done"]
+Watch = Callable[["State"], None]
+
+
+@dataclass(frozen=True)
+class State:
+    """A step as it is now, or as it was just brought to be."""
+
+    step: str
+    kind: Kind
+    because: str = ""
+    record: Record | None = None
+    seconds: float | None = None
+
+
+def ignore(_state: State) -> None:
+    """Watch nothing."""
+
+
+def status(context: Context) -> list[State]:
+    """Return the state of every step, changing nothing."""
+    states: list[State] = []
+    failure = context.records.failure()
+    for step in STEPS:
+        state = examine(context, step, states[-1] if states else None)
+        if failure and failure.step == step.name and state.kind in ("stale", "missing"):
+            state = State(step.name, "failed", f"{failure.message.splitlines()[0]} ({failure.failed_at})", state.record)
+        states.append(state)
+    return states
+
+
+def examine(context: Context, step: Step, before: State | None) -> State:
+    """Find out whether a step is fresh, the cheapest checks first."""
+    try:
+        found = context.records.read(step.record, task_of(step))
+    except ReleaseError as error:
+        return State(step.name, "failed", str(error))
+    if before and (held(context) or before.kind == "held"):
+        return State(step.name, "held", "the gate held the new model back")
+    if found is None:
+        return State(step.name, "missing", f"{step.record.filename} is not written yet")
+    record, digest = found
+    because = reason(context, step, record, before)
+    if because:
+        return State(step.name, "stale", because, record)
+    context.found[step.record] = (record, digest)
+    return State(step.name, "fresh", record=record)
+
+
+def reason(context: Context, step: Step, record: Record, before: State | None) -> str:
+    """Say why a step is stale; an empty string where it is fresh."""
+    if before and before.kind not in ("fresh", "done"):
+        return f"{before.step} is {before.kind}"
+    if record.previous != digest_before(context, step):
+        return f"{step.record.filename} does not belong to this {record_before(step).filename}"
+    return differences(record.inputs, step.inputs(context)) or step.absent(context, record)
+
+
+def record_before(step: Step) -> type[Record]:
+    """Return the kind of record that a step builds on."""
+    return STEPS[max(STEPS.index(step) - 1, 0)].record
+
+
+def digest_before(context: Context, step: Step) -> str:
+    """Return the digest of the record that a step builds on, empty for the first."""
+    return "" if step is STEPS[0] else context.found[record_before(step)][1]
+
+
+def held(context: Context) -> bool:
+    """Tell whether the gate held the new model back."""
+    found = context.found.get(EvaluationRecord)
+    return found is not None and cast(EvaluationRecord, found[0]).verdict.outcome == "hold"
+
+
+def task_of(step: Step) -> str:
+    """Return the command that writes a step's record."""
+    return "test --service aci" if step.name == "aci_test" else step.name
+
+
+def update(context: Context, target: str, only: bool = False, force: bool = False, watch: Watch = ignore) -> list[State]:
+    """Bring a step and those that it needs up to date, and return the state of each.
+
+    With `only` nothing else is run: NotFreshError where a needed step is not fresh. With `force` the step itself runs
+    regardless. Steps after a verdict to hold stay as they are.
+    """
+    states: list[State] = []
+    for step in until(target):
+        last = step.name == target
+        state = examine(context, step, states[-1] if states else None)
+        if state.kind == "held":
+            states.append(state)
+            watch(state)
+            continue
+        if state.kind != "fresh" or (last and force):
+            refuse(state, only and not last, last and force)
+            if target != STEPS[0].name:
+                context.interpreter.start()  # warms up while the training runs
+            state = run(context, step, state, last and force, watch)
+        else:
+            watch(state)
+        states.append(state)
+    return states
+
+
+def refuse(state: State, only: bool, force: bool) -> None:
+    """Raise where a step may not run."""
+    if state.kind == "failed" and not force:
+        raise ReleaseError(state.because)
+    if only:
+        raise NotFreshError(f"{state.step} is {state.kind}: {state.because}\nRun `invoke {state.step.replace('aci_test', 'test --service aci')}` first, or leave out --only")
+
+
+def until(target: str) -> Iterator[Step]:
+    """Yield the steps up to one."""
+    for step in STEPS:
+        yield step
+        if step.name == target:
+            return
+
+
+def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) -> State:
+    """Run a step, write its record, and read it back. A failure is remembered for `status`."""
+    watch(State(step.name, state.kind, "forced" if forced else state.because))
+    begin = time.monotonic()
+    context.forced = forced
+    try:
+        record = step.run(context, step.inputs(context), digest_before(context, step))
+    except Exception as error:
+        context.records.write_failure(FailureRecord(step=step.name, message=str(error) or type(error).__name__))
+        raise
+    context.found[step.record] = (cast(Any, record), context.records.write(record))
+    context.records.clear_failure()
+    done = State(step.name, "done", state.because, record, time.monotonic() - begin)
+    watch(done)
+    return done
+
+
+def revive(context: Context) -> Iterator[str]:
+    """Start the production service again where it died or was stopped though nothing new may go out; yield what was done."""
+    from lib.steps import restore
+
+    production = context.platform.production()
+    service = context.platform.find_service(context.settings.release.services.aks)
+    if production and (service is None or service.trouble):
+        yield f"{restore(context)}: {service.trouble if service else 'it was gone'}"

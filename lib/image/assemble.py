@@ -1,0 +1,76 @@
+"""Assemble a scoring image: service/, the model, the pinned environment, a server, a Dockerfile and a manifest.
+
+Its digest is that of the manifest, which names every file by its content: the same content gives the same digest on any
+machine.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from lib.errors import ReleaseError
+from lib.files import digest, source_files
+
+HERE = Path(__file__).parent
+ENVIRONMENT = "config/conda_dependencies.yml"
+
+
+class Image:
+    """An image that is not written yet: the content of each of its files."""
+
+    def __init__(self, contents: dict[str, bytes]) -> None:
+        manifest = {name: digest(content) for name, content in sorted(contents.items())}
+        written = json.dumps({"files": manifest}, indent=2).encode() + b"\n"
+        self.contents = contents | {"manifest.json": written}
+        self.digest = digest(written)
+
+    def write(self, folder: Path) -> None:
+        """Write the files below a folder."""
+        for name, content in self.contents.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def assemble(root: Path, model: Path) -> Image:
+    """Assemble the image of a model. Raises ReleaseError where a part is missing or not pinned."""
+    service = root / "service"
+    if not (service / "score.py").is_file():
+        raise ReleaseError("service/score.py is missing: it must define init() and run()")
+    contents = {path.relative_to(root).as_posix(): path.read_bytes() for path in source_files(service)}
+    contents |= {name: (HERE / name).read_bytes() for name in ("serve.py", "Dockerfile")}
+    contents["model/1/model.joblib"] = model.read_bytes()
+    contents["conda_dependencies.yml"] = (root / ENVIRONMENT).read_bytes()
+    contents["requirements.txt"] = whole(pins(root / ENVIRONMENT), (root / "requirements.txt").read_text()).encode()
+    return Image(contents)
+
+
+def pins(environment: Path) -> dict[str, str]:
+    """Return the version of each package in conda_dependencies.yml. Raises ReleaseError where one is not pinned."""
+    wanted = re.findall(r"^ +- +([A-Za-z0-9_.\[\]-]+)(==\S+)?\s*(?:#.*)?$", environment.read_text(), re.MULTILINE)
+    packages = {name: version for name, version in wanted if name != "pip"}
+    for name, version in packages.items():
+        if not version:
+            raise ReleaseError(f"{ENVIRONMENT}: {name} is not pinned\nWrite {name}==VERSION, the version in requirements.txt")
+    return {name.lower(): version.removeprefix("==") for name, version in packages.items()}
+
+
+def whole(packages: dict[str, str], locked: str) -> str:
+    """Return the locked lines of some packages and of all that they need, by the lock's own `# via` comments."""
+    lines: dict[str, str] = {}
+    needed_by: dict[str, set[str]] = {}
+    for line in locked.splitlines():
+        if line and line[0] not in " #":
+            name = re.split(r"[=\[ ]", line)[0].lower()
+            lines[name], needed_by[name] = line, set()
+        elif comment := re.fullmatch(r"\s+#\s+(?:via\s*)?(\S*)", line):
+            needed_by[name].add(comment[1].lower())
+    for package, version in packages.items():
+        if not lines.get(package, "").startswith(f"{package}=={version}"):
+            raise ReleaseError(f"{ENVIRONMENT} pins {package}=={version}, requirements.txt {lines.get(package, 'does not have it')}\nMake them agree")
+    chosen: set[str] = set()
+    more = set(packages)
+    while more:
+        chosen |= more
+        more = {name for name, users in needed_by.items() if users & chosen} - chosen
+    return "".join(f"{lines[name]}\n" for name in sorted(chosen))

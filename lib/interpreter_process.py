@@ -1,0 +1,123 @@
+"""The process behind lib.interpreter: imports, then forks for each request on the socket it is given."""
+
+import ast
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# What a scoring server imports beside score.py; the part that reads its settings while it is imported is left to the fork.
+SERVER = [
+    "gunicorn.app.base",
+    "gunicorn.arbiter",
+    "gunicorn.workers.sync",
+    "azureml_inference_server_http.server.user_script",
+    "azureml_inference_server_http.print_log_hook",
+    "azure.monitor.opentelemetry.exporter",
+    "flask_cors",
+    "pydantic_settings",
+    "logging.config",
+]
+
+
+def main(requests: socket.socket) -> None:
+    """Serve requests until the other end closes. Packages of model/ and service/ come first, the server's when idle."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for name in packages([Path("model"), Path("service")]):
+        load(name)
+    for name in SERVER:
+        while select.select([requests], [], [], 0)[0] and serve(requests):
+            pass
+        load(name)
+    while serve(requests):
+        pass
+
+
+def packages(folders: list[Path]) -> Iterator[str]:
+    """Yield the modules that the files of some folders import, except their own."""
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    own = {path.stem for path in paths} | {folder.name for folder in folders}
+    for path in paths:
+        with contextlib.suppress(SyntaxError, OSError):
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+                names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                yield from (name for name in names if name and name.split(".")[0] not in own)
+
+
+def load(name: str) -> None:
+    """Import a module ahead of time; one that cannot be imported is for its user to report."""
+    with contextlib.suppress(Exception):
+        importlib.import_module(name)
+
+
+def serve(requests: socket.socket) -> bool:
+    """Fork for one request; False when there will be no more."""
+    content, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 2)
+    while content and not content.endswith(b"\n"):
+        content += requests.recv(1 << 16)
+    if not content:
+        return False
+    if os.fork() == 0:
+        requests.close()
+        run(json.loads(content), *descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return True
+
+
+def run(request: dict[str, Any], channel_fd: int, log_fd: int) -> None:
+    """Be the fork: call the function, answer over the channel, and end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    os.close(log_fd)
+    os.environ.update(request["environment"])
+    channel = socket.socket(fileno=channel_fd)
+    process = os.getpid()
+    module, name = request["function"].split(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+        if getattr(function, "takes_channel", False):
+            answer = {"result": function(channel, **request["arguments"])}
+        else:
+            threading.Thread(target=end_with, args=[channel], daemon=True).start()
+            answer = {"result": function(**request["arguments"])}
+    except BaseException as error:
+        if os.getpid() != process or (isinstance(error, SystemExit) and not error.code):
+            os._exit(0)  # a server's worker, or a server, that was told to end
+        traceback.print_exc()
+        answer = {"error": told(error)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        channel.sendall(json.dumps(answer).encode() + b"\n")
+    os._exit(0)
+
+
+def end_with(channel: socket.socket) -> None:
+    """End this process when the one that asked for it has gone."""
+    channel.recv(1)
+    os._exit(1)
+
+
+def told(error: BaseException) -> str:
+    """Say what was raised, and where in the user's own files."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent.name in ("model", "service", "app")]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))

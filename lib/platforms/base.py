@@ -1,0 +1,149 @@
+"""What a platform is: mechanism only. It gets or creates, is safe to repeat, waits with a limit, and returns plain data."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from lib.settings import Secret, Service
+
+Tell = Callable[[str], None]
+
+
+class Plain(msgspec.Struct, frozen=True, kw_only=True):
+    """Plain data."""
+
+
+class Job(Plain):
+    """A training run to be made; its fingerprint finds it again."""
+
+    experiment: str
+    compute: str
+    parameters: dict[str, int | float | str]
+    fingerprint: str
+    commit: str
+    timeout_s: float
+
+
+class Run(Plain):
+    """A completed run; `outputs` maps each file it left to its sha256."""
+
+    run_id: str
+    metrics: dict[str, float]
+    outputs: dict[str, str]
+
+
+class ModelVersion(Plain):
+    """A registered model; versions count from 1 and are never given twice."""
+
+    name: str
+    version: int
+    sha256: str
+    run_id: str
+    created_at: str
+    tags: dict[str, str]
+
+
+class Production(Plain):
+    """What is, or was, in production since when, and on what evidence."""
+
+    version: int
+    image: str
+    since: str
+    evidence: dict[str, str]
+
+
+class Deployment(Plain):
+    """A version to be served: its image, and rows with the predictions that it must give before it takes over."""
+
+    service: Service
+    image: str
+    model_name: str
+    model_version: int
+    rows: list[list[Any]]
+    predictions: list[Any]
+
+
+class WebService(Plain):
+    """A web service as it is now; `trouble` says why it does not serve, and is empty where it does."""
+
+    name: str
+    scoring_uri: str
+    image: str
+    model_version: int
+    trouble: str = ""
+
+
+class Resource(Plain):
+    """Something that was created and can be removed."""
+
+    kind: Literal["service", "image", "model", "run", "workspace"]
+    name: str
+    detail: str
+
+
+class Platform(Protocol):
+    """One workspace of one platform. Model methods speak of the model named in the settings."""
+
+    name: str
+
+    def workspace(self) -> str:
+        """Get the workspace, create it only if it is not found, and describe it."""
+
+    def find_run(self, fingerprint: str) -> Run | None:
+        """Return a completed run with this fingerprint."""
+
+    def train(self, job: Job, tell: Tell) -> Run:
+        """Run model/train.py, tell its log line by line, and wait. Raises ReleaseError where it does not complete."""
+
+    def output(self, run_id: str, filename: str) -> Path:
+        """Return a run's output file on this machine, verified by its digest."""
+
+    def find_model(self, version: int) -> ModelVersion | None:
+        """Return a version, or None where it does not exist."""
+
+    def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
+        """Register a run's model; the same content is registered once."""
+
+    def model_file(self, version: int) -> Path:
+        """Return a version's file on this machine, verified by its digest."""
+
+    def production(self) -> Production | None:
+        """Return what is in production, or None where nothing ever was."""
+
+    def promote(self, production: Production) -> None:
+        """Move the production pointer; nothing happens where it already points there."""
+
+    def history(self) -> list[Production]:
+        """Return what was in production, the newest first."""
+
+    def find_image(self, digest: str) -> str | None:
+        """Return where an image is, or None where it is not built."""
+
+    def build_image(self, digest: str, folder: Path) -> str:
+        """Build an image from its folder and return where it is; the same digest is built once."""
+
+    def deploy(self, deployment: Deployment) -> WebService:
+        """Create or update a service, checked before it takes over, and wait.
+
+        Raises UnhealthyError where the new version does not serve as it should; the last one then goes on.
+        """
+
+    def find_service(self, service: Service) -> WebService | None:
+        """Return a service as it is, or None where it was never created."""
+
+    def keys(self, service: Service) -> tuple[Secret, Secret]:
+        """Return the two keys of a service."""
+
+    def renew_keys(self, service: Service) -> None:
+        """Make new keys for a service; they hold from its next deployment on."""
+
+    def stop(self, service: Service) -> None:
+        """Stop a service; nothing happens where it does not run."""
+
+    def resources(self) -> list[Resource]:
+        """List what was created."""
+
+    def remove(self, resource: Resource) -> None:
+        """Remove one thing that was created."""

@@ -1,0 +1,226 @@
+"""This machine as a platform: SQLite, files by content, and real web services."""
+
+import datetime
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from lib.errors import RefusedError, ReleaseError
+from lib.interpreter import Interpreter
+from lib.platforms.base import Deployment, Job, ModelVersion, Production, Resource, Run, Tell, WebService
+from lib.platforms.local.contents import Contents
+from lib.platforms.local.keys import Keys
+from lib.platforms.local.services import Services
+from lib.platforms.local.store import Store
+from lib.platforms.local.training import train
+from lib.records import now
+from lib.settings import Secret, Service, Settings
+
+MODEL = "model.joblib"
+OUTPUTS = (MODEL, "metrics.json", "holdout.json", "data.json")
+
+
+class LocalPlatform:
+    """The workspace in one folder; see lib/platforms/base.py for what each method promises."""
+
+    name = "local"
+
+    def __init__(self, settings: Settings, interpreter: Interpreter) -> None:
+        self.root = settings.root
+        self.folder = settings.folder
+        self.model = settings.release.model
+        self.store = Store(self.folder / "workspace.db")
+        self.contents = Contents(self.folder / "files")
+        self.images = self.folder / "images"
+        self.key_ring = Keys(self.folder / "keys.json", settings.environment)
+        self.services = Services(
+            self.folder / "services", self.images, self.store, self.key_ring, interpreter, settings.release.limits
+        )
+
+    def workspace(self) -> str:
+        counts = {table: self.count(table) for table in ("runs", "models", "services")}
+        return f"{self.folder}: " + ", ".join(f"{count} {table}" for table, count in counts.items())
+
+    def count(self, table: str) -> int:
+        """Count the rows of a table."""
+        row = self.store.one(f"SELECT count(*) AS count FROM {table}")  # noqa: S608 - names are ours
+        return int(row["count"]) if row else 0
+
+    # Runs
+
+    def find_run(self, fingerprint: str) -> Run | None:
+        row = self.store.one(
+            "SELECT * FROM runs WHERE fingerprint = ? AND status = 'Completed' ORDER BY started_at DESC LIMIT 1", fingerprint
+        )
+        return as_run(row) if row else None
+
+    def train(self, job: Job, tell: Tell) -> Run:
+        # Whoever calls holds the workspace's lock, so a run that still counts as running has lost its release.
+        self.store.do("UPDATE runs SET status = 'Canceled' WHERE status = 'Running'")
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+        run_id = f"{job.experiment}-{stamp}-{uuid.uuid4().hex[:6]}"
+        folder = self.folder / "runs" / run_id
+        folder.mkdir(parents=True)
+        self.store.put(
+            "runs",
+            run_id=run_id,
+            experiment=job.experiment,
+            fingerprint=job.fingerprint,
+            status="Running",
+            parameters=job.parameters,
+            commit_id=job.commit,
+            started_at=now(),
+        )
+        arguments = [part for name, value in job.parameters.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        try:
+            train(self.root / "model" / "train.py", arguments, folder, job.timeout_s, tell)
+            metrics, outputs = self.collect(folder / "outputs")
+        except BaseException as error:
+            status = "Failed" if isinstance(error, Exception) else "Canceled"
+            self.store.do("UPDATE runs SET status = ? WHERE run_id = ?", status, run_id)
+            raise
+        self.store.do(
+            "UPDATE runs SET status = 'Completed', metrics = ?, outputs = ? WHERE run_id = ?", metrics, outputs, run_id
+        )
+        return Run(run_id=run_id, metrics=metrics, outputs=outputs)
+
+    def collect(self, outputs: Path) -> tuple[dict[str, float], dict[str, str]]:
+        """Keep a run's outputs by their content. Raises ReleaseError where one is missing."""
+        for filename in OUTPUTS:
+            if not (outputs / filename).is_file():
+                raise ReleaseError(f"model/train.py ended without writing outputs/{filename}\nCONTRIBUTING.md lists what it has to write")
+        try:
+            metrics = {name: float(value) for name, value in json.loads((outputs / "metrics.json").read_bytes()).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ReleaseError(f"outputs/metrics.json must map names to numbers: {error}") from None
+        kept = {filename: self.contents.add(outputs / filename) for filename in OUTPUTS}
+        shutil.rmtree(outputs)
+        return metrics, kept
+
+    def output(self, run_id: str, filename: str) -> Path:
+        row = self.store.one("SELECT * FROM runs WHERE run_id = ? AND status = 'Completed'", run_id)
+        if row is None:
+            raise ReleaseError(f"run {run_id} is not in the workspace\n`invoke train` makes a new one")
+        return self.contents.read(row["outputs"][filename], f"{filename} of run {run_id}")
+
+    # Models
+
+    def find_model(self, version: int) -> ModelVersion | None:
+        return self.one_model("version = ?", version)
+
+    def one_model(self, condition: str, value: Any) -> ModelVersion | None:
+        """Return the model's version that meets a condition."""
+        query = f"SELECT * FROM models WHERE name = ? AND deleted_at IS NULL AND {condition}"  # noqa: S608 - conditions are ours
+        row = self.store.one(query, self.model.name, value)
+        return as_model(row) if row else None
+
+    def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
+        sha256 = self.contents.add(self.output(run_id, MODEL))
+        if found := self.one_model("sha256 = ?", sha256):
+            return found
+        newest = self.store.one("SELECT max(version) AS version FROM models WHERE name = ?", self.model.name)
+        version = ((newest and newest["version"]) or 0) + 1
+        self.store.put(
+            "models", name=self.model.name, version=version, sha256=sha256, run_id=run_id, tags=tags, created_at=now()
+        )
+        return ModelVersion(name=self.model.name, version=version, sha256=sha256, run_id=run_id, tags=tags, created_at=now())
+
+    def model_file(self, version: int) -> Path:
+        found = self.find_model(version)
+        if found is None:
+            raise ReleaseError(f"{self.model.name} version {version} is not in the workspace\n`invoke register` registers the run's model")
+        return self.contents.read(found.sha256, f"{found.name} version {version}")
+
+    # Production
+
+    def production(self) -> Production | None:
+        return next(iter(self.read_production("LIMIT 1")), None)
+
+    def history(self) -> list[Production]:
+        return self.read_production("")
+
+    def read_production(self, limit: str) -> list[Production]:
+        """Read the production history, the newest first."""
+        rows = self.store.all(f"SELECT * FROM production WHERE name = ? ORDER BY id DESC {limit}", self.model.name)  # noqa: S608 - limits are ours
+        return [Production(version=row["version"], image=row["image"], since=row["since"], evidence=row["evidence"]) for row in rows]
+
+    def promote(self, production: Production) -> None:
+        last = self.production()
+        if last is None or (last.version, last.image) != (production.version, production.image):
+            self.store.put(
+                "production",
+                name=self.model.name,
+                version=production.version,
+                image=production.image,
+                since=production.since,
+                evidence=production.evidence,
+            )
+
+    # Images
+
+    def find_image(self, digest: str) -> str | None:
+        folder = self.images / digest
+        return str(folder) if folder.is_dir() else None
+
+    def build_image(self, digest: str, folder: Path) -> str:
+        if not (found := self.find_image(digest)):
+            self.images.mkdir(parents=True, exist_ok=True)
+            aside = self.images / f".aside-{uuid.uuid4().hex}"
+            shutil.copytree(folder, aside)
+            aside.rename(self.images / digest)
+        return found or str(self.images / digest)
+
+    # Services
+
+    def deploy(self, deployment: Deployment) -> WebService:
+        return self.services.deploy(deployment)
+
+    def find_service(self, service: Service) -> WebService | None:
+        return self.services.find(service)
+
+    def keys(self, service: Service) -> tuple[Secret, Secret]:
+        return self.key_ring.of(service.name)
+
+    def renew_keys(self, service: Service) -> None:
+        if any(self.key_ring.given):
+            raise RefusedError(f"the keys of {service.name} come from .env or the environment\nChange them there, then `invoke release`")
+        self.key_ring.renew(service.name)
+
+    def stop(self, service: Service) -> None:
+        self.services.stop(service.name)
+
+    # What was created
+
+    def resources(self) -> list[Resource]:
+        services = [
+            Resource(kind="service", name=row["name"], detail=f"port {row['port']}, version {row['model_version']}")
+            for row in self.store.all("SELECT * FROM services ORDER BY name")
+        ]
+        images = [Resource(kind="image", name=path.name, detail=str(path)) for path in sorted(self.images.glob("[!.]*"))]
+        rows = self.store.all("SELECT * FROM models WHERE name = ? AND deleted_at IS NULL ORDER BY version", self.model.name)
+        models = [Resource(kind="model", name=str(row["version"]), detail=f"of run {row['run_id']}") for row in rows]
+        runs = Resource(kind="workspace", name=str(self.folder), detail=f"everything, {self.count('runs')} runs and all records of them")
+        return [*services, *images, *models, runs]
+
+    def remove(self, resource: Resource) -> None:
+        if resource.kind == "service":
+            self.services.remove(resource.name)
+        elif resource.kind == "image":
+            shutil.rmtree(self.images / resource.name)
+        elif resource.kind == "model":
+            self.store.do("UPDATE models SET deleted_at = ? WHERE name = ? AND version = ?", now(), self.model.name, int(resource.name))
+        else:
+            self.store.close()
+            shutil.rmtree(self.folder)
+
+
+def as_run(row: dict[str, Any]) -> Run:
+    """Turn a row into a run."""
+    return Run(run_id=row["run_id"], metrics=row["metrics"], outputs=row["outputs"])
+
+
+def as_model(row: dict[str, Any]) -> ModelVersion:
+    """Turn a row into a model version."""
+    return ModelVersion(**{name: row[name] for name in ModelVersion.__struct_fields__})

@@ -1,0 +1,65 @@
+"""The workspace's database: runs, models, production history and services in SQLite."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from lib.errors import ReleaseError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, experiment TEXT NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
+    parameters TEXT NOT NULL, commit_id TEXT NOT NULL, started_at TEXT NOT NULL,
+    metrics TEXT NOT NULL DEFAULT '{}', outputs TEXT NOT NULL DEFAULT '{}');
+CREATE INDEX IF NOT EXISTS runs_by_fingerprint ON runs (fingerprint, status);
+CREATE TABLE IF NOT EXISTS models (
+    name TEXT NOT NULL, version INTEGER NOT NULL, sha256 TEXT NOT NULL, run_id TEXT NOT NULL, tags TEXT NOT NULL,
+    created_at TEXT NOT NULL, deleted_at TEXT, PRIMARY KEY (name, version));
+CREATE UNIQUE INDEX IF NOT EXISTS models_by_content ON models (name, sha256) WHERE deleted_at IS NULL;
+CREATE TABLE IF NOT EXISTS production (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, image TEXT NOT NULL, since TEXT NOT NULL,
+    evidence TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS production_by_name ON production (name, id);
+CREATE TABLE IF NOT EXISTS services (
+    name TEXT PRIMARY KEY, port INTEGER NOT NULL, workers INTEGER NOT NULL, image TEXT NOT NULL,
+    model_name TEXT NOT NULL, model_version INTEGER NOT NULL, replica TEXT NOT NULL, stopped INTEGER NOT NULL);
+"""
+JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence"}
+
+
+class Store:
+    """One connection; every change is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self.connection.row_factory = sqlite3.Row
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise ReleaseError(f"{path} cannot be opened: {error}\nRestore it, or move the workspace away") from None
+
+    def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """Return rows as dicts, their JSON parsed."""
+        rows = self.connection.execute(query, values).fetchall()
+        return [{name: json.loads(row[name]) if name in JSON_COLUMNS else row[name] for name in row.keys()} for row in rows]  # noqa: SIM118 - a Row iterates over values
+
+    def one(self, query: str, *values: Any) -> dict[str, Any] | None:
+        """Return the first row, or None."""
+        return next(iter(self.all(query, *values)), None)
+
+    def put(self, table: str, **values: Any) -> None:
+        """Insert a row, or replace the one with its key."""
+        columns, marks = ", ".join(values), ", ".join("?" * len(values))
+        content = [json.dumps(value) if name in JSON_COLUMNS else value for name, value in values.items()]
+        self.connection.execute(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", content)  # noqa: S608 - names are ours
+
+    def do(self, statement: str, *values: Any) -> None:
+        """Execute one statement."""
+        self.connection.execute(statement, [json.dumps(value) if isinstance(value, dict) else value for value in values])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()

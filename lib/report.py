@@ -1,0 +1,100 @@
+"""What people see of a release: lines as it goes, tables, and the summary at its end."""
+
+import json
+import sys
+from typing import Any
+
+from lib.graph import State
+from lib.platforms.base import Production
+from lib.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord, Record
+from lib.steps import Context
+
+COLOURS = {"done": "32", "fresh": "2", "stale": "33", "missing": "33", "held": "35", "failed": "31"}
+
+
+def coloured(text: str, kind: str) -> str:
+    """Colour a word on a terminal."""
+    return f"\033[{COLOURS[kind]}m{text}\033[0m" if sys.stdout.isatty() else text
+
+
+class Progress:
+    """Tells a release step by step. On a terminal the line of a running step is replaced by its result."""
+
+    def __init__(self) -> None:
+        self.live = sys.stdout.isatty()
+
+    def watch(self, state: State) -> None:
+        """Tell a state as it comes."""
+        if state.kind == "done" and state.record:
+            print(f"{state.step:<9} {coloured('done', 'done')}  {state.record.summary} ({state.seconds:.1f} s)", flush=True)
+        elif state.kind == "fresh" and state.record:
+            print(f"{state.step:<9} {coloured('fresh', 'fresh')} {state.record.summary}", flush=True)
+        elif state.kind == "held":
+            print(f"{state.step:<9} {coloured('skipped: held', 'held')}", flush=True)
+        else:
+            print(f"{state.step:<9} ...   {state.because}", flush=True)
+
+    def tell(self, line: str) -> None:
+        """Tell a line of a step's own log."""
+        print(f"          | {line}", flush=True)
+
+
+def status_table(states: list[State]) -> str:
+    """Tell every step's state, and why."""
+    from tabulate import tabulate
+
+    rows = [[state.step, coloured(state.kind, state.kind), state.because or (state.record.summary if state.record else "")] for state in states]
+    return tabulate(rows, headers=["step", "state", "because"], tablefmt="simple", maxcolwidths=[None, None, 90])
+
+
+def status_json(states: list[State]) -> str:
+    """Tell every step's state for machines."""
+    return json.dumps(
+        [{"step": state.step, "state": state.kind, "because": state.because, "summary": state.record.summary if state.record else None} for state in states], indent=2
+    )
+
+
+def history_table(history: list[Production]) -> str:
+    """Tell what was in production when, and on what evidence."""
+    from tabulate import tabulate
+
+    if not history:
+        return "Nothing was in production yet"
+    rows = [[one.since, one.version, one.image[:12], one.evidence.get("verdict", ""), one.evidence.get("test", "")] for one in history]
+    return tabulate(rows, headers=["since", "version", "image", "verdict", "test"], tablefmt="simple", maxcolwidths=[None, None, None, 50, 40])
+
+
+def summary(context: Context, states: list[State]) -> str:
+    """Close a release: the verdict, the versions, the addresses, and how to call them."""
+    if all(state.kind == "fresh" for state in states):
+        return "Nothing to do: every step is fresh\n" + address(context)
+    verdict = context.get(EvaluationRecord).verdict
+    lines = [f"Verdict   {verdict.outcome}: {'; '.join(verdict.reasons)}"]
+    if verdict.interval:
+        lines.append(f"          improvement in {verdict.metric}, 95 % interval {verdict.interval[0]:.6g} to {verdict.interval[1]:.6g}")
+    return "\n".join([*lines, held_summary(context) if states[-1].kind == "held" else served_summary(context)])
+
+
+def held_summary(context: Context) -> str:
+    """Say what goes on serving while a new model is held back."""
+    production = context.platform.production()
+    still = f"version {production.version} stays in production" if production else "nothing is in production"
+    return f"Held      {still}; nothing was registered or deployed"
+
+
+def served_summary(context: Context) -> str:
+    """Say what serves where."""
+    model = context.get(ModelRecord)
+    return f"Model     {model.name} version {model.version}\n{address(context)}"
+
+
+def address(context: Context) -> str:
+    """Say where the services are, and how to call them."""
+    kinds: list[tuple[str, type[Record]]] = [("Staging", AciRecord), ("Service", AksRecord)]
+    lines = [f"{name:<9} {service_uri(context.found[kind][0])}" for name, kind in kinds if kind in context.found]
+    return "\n".join([*lines, "Call it   invoke score FILE  (keys: invoke keys)"]) if lines else ""
+
+
+def service_uri(record: Any) -> str:
+    """Say where a service is and what it serves."""
+    return f"{record.scoring_uri} serves version {record.model_version}"
