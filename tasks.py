@@ -2,19 +2,17 @@
 
 import contextlib
 import errno
-import functools
-import os
 import sqlite3
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from invoke import Context as Invoke
-from invoke import Exit, task
+from invoke.context import Context as Invoke
+from invoke.exceptions import Exit
+from invoke.tasks import task
 
 if TYPE_CHECKING:
-    from lib.steps import Context
+    from lib.steps.context import Context
 
 ROOT = Path(__file__).resolve().parent
 STEP_HELP = {
@@ -40,7 +38,10 @@ def reported() -> Iterator[None]:
     except OSError as error:
         if error.errno not in EXPECTED:
             raise
-        raise Exit(f"Error: {error.strerror}: {error.filename or 'while writing'}\nFree space or rights, then run it again: nothing is lost", 1) from None
+        raise Exit(
+            f"Error: {error.strerror}: {error.filename or 'while writing'}\nFree space or rights, then run it again: nothing is lost",
+            1,
+        ) from None
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def release_context(locked_by: str | None = None, warm: bool = False) -> Iterato
     from lib import interpreter, lock, platforms, settings
     from lib.records import Records
     from lib.report import Progress
-    from lib.steps import Context
+    from lib.steps.context import Context
 
     with reported(), contextlib.ExitStack() as stack:
         loaded = settings.load(ROOT)

@@ -10,7 +10,9 @@ from typing import Any
 RESAMPLES = 1000
 
 
-def compare(root: str, candidate: str, production: str | None, holdout: str, metric: str, direction: str) -> dict[str, Any]:
+def compare(
+    root: str, candidate: str, production: str | None, holdout: str, metric: str, direction: str
+) -> dict[str, Any]:
     """Score one or two models on the same held-out rows.
 
     Returns their metrics, and the candidate's improvements in `metric` on RESAMPLES resamples of the rows.
@@ -24,11 +26,18 @@ def compare(root: str, candidate: str, production: str | None, holdout: str, met
         if metric not in found:
             raise KeyError(f"score() of model/train.py gives {', '.join(found)}, and the gate asks for {metric}")
     sign = 1 if direction == "higher" else -1
-    improvements = [
-        sign * (train.score(some(truth, places), some(predicted[0], places))[metric]
-                - train.score(some(truth, places), some(predicted[1], places))[metric])
-        for places in resamples(len(truth))
-    ] if production else []
+    improvements = (
+        [
+            sign
+            * (
+                train.score(some(truth, places), some(predicted[0], places))[metric]
+                - train.score(some(truth, places), some(predicted[1], places))[metric]
+            )
+            for places in resamples(len(truth))
+        ]
+        if production
+        else []
+    )
     return {"candidate": scores[0], "production": scores[1] if production else {}, "improvements": improvements}
 
 

@@ -16,7 +16,9 @@ SHOWN = 3
 
 def of_files(root: Path, *names: str) -> Fingerprint:
     """Fingerprint files, and every file of folders, below the project's root."""
-    paths = [file for name in names for file in ([root / name] if (root / name).is_file() else source_files(root / name))]
+    paths = [
+        file for name in names for file in ([root / name] if (root / name).is_file() else source_files(root / name))
+    ]
     return {path.relative_to(root).as_posix(): f"sha256:{digest_file(path)}" for path in paths}
 
 

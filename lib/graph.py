@@ -8,7 +8,9 @@ from typing import Any, Literal, cast
 from lib.errors import NotFreshError, ReleaseError
 from lib.fingerprints import differences
 from lib.records import EvaluationRecord, FailureRecord, Record
-from lib.steps import STEPS, Context, Step
+from lib.steps import STEPS
+from lib.steps.context import Context, Step
+from lib.steps.test import restore
 
 Kind = Literal["fresh", "stale", "missing", "held", "failed", "done"]
 Watch = Callable[["State"], None]
@@ -89,7 +91,9 @@ def task_of(step: Step) -> str:
     return "test --service aci" if step.name == "aci_test" else step.name
 
 
-def update(context: Context, target: str, only: bool = False, force: bool = False, watch: Watch = ignore) -> list[State]:
+def update(
+    context: Context, target: str, only: bool = False, force: bool = False, watch: Watch = ignore
+) -> list[State]:
     """Bring a step and those that it needs up to date, and return the state of each.
 
     With `only` nothing else is run: NotFreshError where a needed step is not fresh. With `force` the step itself runs
@@ -119,7 +123,9 @@ def refuse(state: State, only: bool, force: bool) -> None:
     if state.kind == "failed" and not force:
         raise ReleaseError(state.because)
     if only:
-        raise NotFreshError(f"{state.step} is {state.kind}: {state.because}\nRun `invoke {state.step.replace('aci_test', 'test --service aci')}` first, or leave out --only")
+        raise NotFreshError(
+            f"{state.step} is {state.kind}: {state.because}\nRun `invoke {state.step.replace('aci_test', 'test --service aci')}` first, or leave out --only"
+        )
 
 
 def until(target: str) -> Iterator[Step]:
@@ -149,8 +155,6 @@ def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) 
 
 def revive(context: Context) -> Iterator[str]:
     """Start the production service again where it died or was stopped though nothing new may go out; yield what was done."""
-    from lib.steps import restore
-
     production = context.platform.production()
     service = context.platform.find_service(context.settings.release.services.aks)
     if production and (service is None or service.trouble):

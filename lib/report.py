@@ -7,7 +7,7 @@ from typing import Any
 from lib.graph import State
 from lib.platforms.base import Production
 from lib.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord, Record
-from lib.steps import Context
+from lib.steps.context import Context
 
 COLOURS = {"done": "32", "fresh": "2", "stale": "33", "missing": "33", "held": "35", "failed": "31"}
 
@@ -26,7 +26,10 @@ class Progress:
     def watch(self, state: State) -> None:
         """Tell a state as it comes."""
         if state.kind == "done" and state.record:
-            print(f"{state.step:<9} {coloured('done', 'done')}  {state.record.summary} ({state.seconds:.1f} s)", flush=True)
+            print(
+                f"{state.step:<9} {coloured('done', 'done')}  {state.record.summary} ({state.seconds:.1f} s)",
+                flush=True,
+            )
         elif state.kind == "fresh" and state.record:
             print(f"{state.step:<9} {coloured('fresh', 'fresh')} {state.record.summary}", flush=True)
         elif state.kind == "held":
@@ -43,14 +46,26 @@ def status_table(states: list[State]) -> str:
     """Tell every step's state, and why."""
     from tabulate import tabulate
 
-    rows = [[state.step, coloured(state.kind, state.kind), state.because or (state.record.summary if state.record else "")] for state in states]
+    rows = [
+        [state.step, coloured(state.kind, state.kind), state.because or (state.record.summary if state.record else "")]
+        for state in states
+    ]
     return tabulate(rows, headers=["step", "state", "because"], tablefmt="simple", maxcolwidths=[None, None, 90])
 
 
 def status_json(states: list[State]) -> str:
     """Tell every step's state for machines."""
     return json.dumps(
-        [{"step": state.step, "state": state.kind, "because": state.because, "summary": state.record.summary if state.record else None} for state in states], indent=2
+        [
+            {
+                "step": state.step,
+                "state": state.kind,
+                "because": state.because,
+                "summary": state.record.summary if state.record else None,
+            }
+            for state in states
+        ],
+        indent=2,
     )
 
 
@@ -60,8 +75,16 @@ def history_table(history: list[Production]) -> str:
 
     if not history:
         return "Nothing was in production yet"
-    rows = [[one.since, one.version, one.image[:12], one.evidence.get("verdict", ""), one.evidence.get("test", "")] for one in history]
-    return tabulate(rows, headers=["since", "version", "image", "verdict", "test"], tablefmt="simple", maxcolwidths=[None, None, None, 50, 40])
+    rows = [
+        [one.since, one.version, one.image[:12], one.evidence.get("verdict", ""), one.evidence.get("test", "")]
+        for one in history
+    ]
+    return tabulate(
+        rows,
+        headers=["since", "version", "image", "verdict", "test"],
+        tablefmt="simple",
+        maxcolwidths=[None, None, None, 50, 40],
+    )
 
 
 def summary(context: Context, states: list[State]) -> str:
@@ -71,7 +94,9 @@ def summary(context: Context, states: list[State]) -> str:
     verdict = context.get(EvaluationRecord).verdict
     lines = [f"Verdict   {verdict.outcome}: {'; '.join(verdict.reasons)}"]
     if verdict.interval:
-        lines.append(f"          improvement in {verdict.metric}, 95 % interval {verdict.interval[0]:.6g} to {verdict.interval[1]:.6g}")
+        lines.append(
+            f"          improvement in {verdict.metric}, 95 % interval {verdict.interval[0]:.6g} to {verdict.interval[1]:.6g}"
+        )
     return "\n".join([*lines, held_summary(context) if states[-1].kind == "held" else served_summary(context)])
 
 

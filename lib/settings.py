@@ -36,7 +36,7 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Settings that cannot be changed, and have no unknown fields."""
 
 
-class Workspace(Struct):
+class Workspace(Struct, frozen=True):
     """config.json: the workspace, as Azure ML names it."""
 
     subscription_id: str
@@ -45,7 +45,7 @@ class Workspace(Struct):
     location: str
 
 
-class Model(Struct):
+class Model(Struct, frozen=True):
     """What is trained and registered."""
 
     name: Name
@@ -53,7 +53,7 @@ class Model(Struct):
     description: str = ""
 
 
-class Train(Struct):
+class Train(Struct, frozen=True):
     """How model/train.py is run; the parameters become its arguments."""
 
     compute: Literal["local"] = "local"
@@ -61,7 +61,7 @@ class Train(Struct):
     parameters: dict[str, int | float | str] = {}
 
 
-class Service(Struct):
+class Service(Struct, frozen=True):
     """One web service."""
 
     name: Name
@@ -69,14 +69,14 @@ class Service(Struct):
     workers: Positive = 1
 
 
-class Services(Struct):
+class Services(Struct, frozen=True):
     """The staging service (aci) and the production service (aks)."""
 
     aci: Service
     aks: Service
 
 
-class Limits(Struct):
+class Limits(Struct, frozen=True):
     """Limits of the services and their tests."""
 
     request_bytes: Positive = 1048576
@@ -84,7 +84,7 @@ class Limits(Struct):
     test_rows: Positive = 20
 
 
-class Release(Struct):
+class Release(Struct, frozen=True):
     """config/release.toml."""
 
     model: Model
@@ -94,7 +94,7 @@ class Release(Struct):
     limits: Limits
 
 
-class Environment(Struct):
+class Environment(Struct, frozen=True):
     """.env and the environment, which goes before .env."""
 
     platform: Literal["local"] = "local"
@@ -103,7 +103,7 @@ class Environment(Struct):
     scoring_key_secondary: Secret | None = None
 
 
-class Settings(Struct):
+class Settings(Struct, frozen=True):
     """Everything that a release may choose, loaded once by the task."""
 
     root: Path
@@ -188,7 +188,9 @@ def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
     for name in ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY"):
         key = given.get(name)
         if key is not None and (len(key) < KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key):
-            problems.append(f".env: {name} must be {KEY_LENGTH} or more ASCII characters without spaces: `invoke keys --new` makes one")
+            problems.append(
+                f".env: {name} must be {KEY_LENGTH} or more ASCII characters without spaces: `invoke keys --new` makes one"
+            )
     return {name.lower(): Secret(value) if "KEY" in name else value for name, value in given.items() if name in known}
 
 

@@ -12,7 +12,9 @@ REQUESTS = 100
 Check = tuple[str, Callable[[], str]]
 
 
-def checks(uri: str, keys: tuple[str, str], identity: Identity, rows: list[Any], predictions: list[Any]) -> Iterator[Check]:
+def checks(
+    uri: str, keys: tuple[str, str], identity: Identity, rows: list[Any], predictions: list[Any]
+) -> Iterator[Check]:
     """Yield the checks by name; each returns what is wrong, or an empty string."""
     client = Client(uri, keys[0])
     yield "answers as the deployed version", lambda: differing(uri, keys[0], identity)
@@ -43,7 +45,9 @@ def unlike(client: Client, body: bytes, allowed: range) -> str:
         answer = client.ask(body)
     except OSError as error:
         return f"no answer: {error}"
-    return "" if answer.status in allowed else f"status {answer.status}: {answer.content[:200].decode(errors='replace')}"
+    return (
+        "" if answer.status in allowed else f"status {answer.status}: {answer.content[:200].decode(errors='replace')}"
+    )
 
 
 def latency_ms(uri: str, key: str, rows: list[Any]) -> tuple[float, float]:

@@ -19,7 +19,7 @@ model: Any = None
 identity: dict[str, str] = {}
 
 
-class BadInput(ValueError):
+class BadInputError(ValueError):
     """The request cannot be scored; the message says what is wrong and where."""
 
 
@@ -39,7 +39,7 @@ def run(request: AMLRequest) -> AMLResponse:
         return answer({"message": "POST rows to this address"}, 405)
     try:
         rows = read_rows(request.get_data())
-    except BadInput as error:
+    except BadInputError as error:
         return answer({"message": str(error)}, 400)
     return answer({"result": model.predict(rows)}, 200)
 
@@ -54,16 +54,16 @@ def read_rows(body: bytes) -> NDArray[np.float64]:
     """Read rows of 10 finite numbers each, shape (rows, 10).
 
     A row is a list in the order of COLUMNS or an object with their names.
-    Raises BadInput with the place of the first fault.
+    Raises BadInputError with the place of the first fault.
     """
     try:
         rows = orjson.loads(body)["data"]
     except orjson.JSONDecodeError as error:
-        raise BadInput(f"the body is not JSON: {error}") from None
+        raise BadInputError(f"the body is not JSON: {error}") from None
     except (TypeError, KeyError):
-        raise BadInput('the body must be an object with "data"') from None
+        raise BadInputError('the body must be an object with "data"') from None
     if not isinstance(rows, list) or not rows:
-        raise BadInput('"data" must be a list with at least one row')
+        raise BadInputError('"data" must be a list with at least one row')
     named = any(isinstance(row, dict) for row in rows)
     values = [ordered(row, place) for place, row in enumerate(rows)] if named else rows
     return check(values)
@@ -72,9 +72,9 @@ def read_rows(body: bytes) -> NDArray[np.float64]:
 def ordered(row: Any, place: int) -> list[Any]:
     """Put a row with names into the order of COLUMNS."""
     if not isinstance(row, dict):
-        raise BadInput(f"row {place} must have names, as other rows do")
+        raise BadInputError(f"row {place} must have names, as other rows do")
     for name in row.keys() ^ set(COLUMNS):
-        raise BadInput(f"row {place} has {'an unknown' if name in row else 'no'} column {name!r}")
+        raise BadInputError(f"row {place} has {'an unknown' if name in row else 'no'} column {name!r}")
     return [row[name] for name in COLUMNS]
 
 
@@ -88,11 +88,13 @@ def check(rows: list[Any]) -> NDArray[np.float64]:
         return values.astype(np.float64, copy=False)
     for place, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(COLUMNS):
-            raise BadInput(f"row {place} must be a list of {len(COLUMNS)} numbers")
+            raise BadInputError(f"row {place} must be a list of {len(COLUMNS)} numbers")
         for name, value in zip(COLUMNS, row, strict=True):
             if type(value) not in (int, float) or not math.isfinite(value):
-                raise BadInput(f"row {place}, column {name!r} must be a finite number, not {orjson.dumps(value).decode()}")
-    raise BadInput('"data" holds a number that is too large')
+                raise BadInputError(
+                    f"row {place}, column {name!r} must be a finite number, not {orjson.dumps(value).decode()}"
+                )
+    raise BadInputError('"data" holds a number that is too large')
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ def pins(environment: Path) -> dict[str, str]:
     packages = {name: version for name, version in wanted if name != "pip"}
     for name, version in packages.items():
         if not version:
-            raise ReleaseError(f"{ENVIRONMENT}: {name} is not pinned\nWrite {name}==VERSION, the version in requirements.txt")
+            raise ReleaseError(
+                f"{ENVIRONMENT}: {name} is not pinned\nWrite {name}==VERSION, the version in requirements.txt"
+            )
     return {name.lower(): version.removeprefix("==") for name, version in packages.items()}
 
 
@@ -67,7 +69,9 @@ def whole(packages: dict[str, str], locked: str) -> str:
             needed_by[name].add(comment[1].lower())
     for package, version in packages.items():
         if not lines.get(package, "").startswith(f"{package}=={version}"):
-            raise ReleaseError(f"{ENVIRONMENT} pins {package}=={version}, requirements.txt {lines.get(package, 'does not have it')}\nMake them agree")
+            raise ReleaseError(
+                f"{ENVIRONMENT} pins {package}=={version}, requirements.txt {lines.get(package, 'does not have it')}\nMake them agree"
+            )
     chosen: set[str] = set()
     more = set(packages)
     while more:

@@ -20,14 +20,20 @@ def rehearse(folder: str, row: list[Any]) -> Any:
     try:
         application = serve["Server"]().load()
     except SystemExit as error:
-        raise error.__context__.__cause__ or error.__context__ if error.__context__ else RuntimeError("init() failed") from None
+        raise (
+            error.__context__.__cause__ or error.__context__ if error.__context__ else RuntimeError("init() failed")
+        ) from None
     body = json.dumps({"data": [row]}).encode()
     status, content = post(application, body)
     if not status.startswith("200"):
-        raise RuntimeError(f"score.py answers {status} {content.decode(errors='replace')[:200]} to a row of the hold-out")
+        raise RuntimeError(
+            f"score.py answers {status} {content.decode(errors='replace')[:200]} to a row of the hold-out"
+        )
     result = json.loads(content).get("result")
     if not isinstance(result, list) or len(result) != 1:
-        raise RuntimeError(f'score.py must answer {{"result": [one prediction for each row]}}, not {content.decode()[:200]}')
+        raise RuntimeError(
+            f'score.py must answer {{"result": [one prediction for each row]}}, not {content.decode()[:200]}'
+        )
     return result[0]
 
 

@@ -6,7 +6,6 @@ It goes into every image and imports nothing of the release.
 import argparse
 import hmac
 import os
-import runpy
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -15,7 +15,7 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True):
     """Plain data."""
 
 
-class Job(Plain):
+class Job(Plain, frozen=True):
     """A training run to be made; its fingerprint finds it again."""
 
     experiment: str
@@ -26,7 +26,7 @@ class Job(Plain):
     timeout_s: float
 
 
-class Run(Plain):
+class Run(Plain, frozen=True):
     """A completed run; `outputs` maps each file it left to its sha256."""
 
     run_id: str
@@ -34,7 +34,7 @@ class Run(Plain):
     outputs: dict[str, str]
 
 
-class ModelVersion(Plain):
+class ModelVersion(Plain, frozen=True):
     """A registered model; versions count from 1 and are never given twice."""
 
     name: str
@@ -45,7 +45,7 @@ class ModelVersion(Plain):
     tags: dict[str, str]
 
 
-class Production(Plain):
+class Production(Plain, frozen=True):
     """What is, or was, in production since when, and on what evidence."""
 
     version: int
@@ -54,7 +54,7 @@ class Production(Plain):
     evidence: dict[str, str]
 
 
-class Deployment(Plain):
+class Deployment(Plain, frozen=True):
     """A version to be served: its image, and rows with the predictions that it must give before it takes over."""
 
     service: Service
@@ -65,7 +65,7 @@ class Deployment(Plain):
     predictions: list[Any]
 
 
-class WebService(Plain):
+class WebService(Plain, frozen=True):
     """A web service as it is now; `trouble` says why it does not serve, and is empty where it does."""
 
     name: str
@@ -75,7 +75,7 @@ class WebService(Plain):
     trouble: str = ""
 
 
-class Resource(Plain):
+class Resource(Plain, frozen=True):
     """Something that was created and can be removed."""
 
     kind: Literal["service", "image", "model", "run", "workspace"]

@@ -37,5 +37,7 @@ class Contents:
         if not place.exists():
             raise ReleaseError(f"{what} is gone: {place} is missing\n`invoke train --force` makes a new one")
         if digest_file(place) != sha256:
-            raise ReleaseError(f"{what} is damaged: {place} has another content than its name\nDelete it; `invoke train --force` makes a new one")
+            raise ReleaseError(
+                f"{what} is damaged: {place} has another content than its name\nDelete it; `invoke train --force` makes a new one"
+            )
         return place

@@ -52,7 +52,8 @@ class LocalPlatform:
 
     def find_run(self, fingerprint: str) -> Run | None:
         row = self.store.one(
-            "SELECT * FROM runs WHERE fingerprint = ? AND status = 'Completed' ORDER BY started_at DESC LIMIT 1", fingerprint
+            "SELECT * FROM runs WHERE fingerprint = ? AND status = 'Completed' ORDER BY started_at DESC LIMIT 1",
+            fingerprint,
         )
         return as_run(row) if row else None
 
@@ -73,7 +74,9 @@ class LocalPlatform:
             commit_id=job.commit,
             started_at=now(),
         )
-        arguments = [part for name, value in job.parameters.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        arguments = [
+            part for name, value in job.parameters.items() for part in (f"--{name.replace('_', '-')}", str(value))
+        ]
         try:
             train(self.root / "model" / "train.py", arguments, folder, job.timeout_s, tell)
             metrics, outputs = self.collect(folder / "outputs")
@@ -90,9 +93,13 @@ class LocalPlatform:
         """Keep a run's outputs by their content. Raises ReleaseError where one is missing."""
         for filename in OUTPUTS:
             if not (outputs / filename).is_file():
-                raise ReleaseError(f"model/train.py ended without writing outputs/{filename}\nCONTRIBUTING.md lists what it has to write")
+                raise ReleaseError(
+                    f"model/train.py ended without writing outputs/{filename}\nCONTRIBUTING.md lists what it has to write"
+                )
         try:
-            metrics = {name: float(value) for name, value in json.loads((outputs / "metrics.json").read_bytes()).items()}
+            metrics = {
+                name: float(value) for name, value in json.loads((outputs / "metrics.json").read_bytes()).items()
+            }
         except (ValueError, TypeError, AttributeError) as error:
             raise ReleaseError(f"outputs/metrics.json must map names to numbers: {error}") from None
         kept = {filename: self.contents.add(outputs / filename) for filename in OUTPUTS}
@@ -125,12 +132,16 @@ class LocalPlatform:
         self.store.put(
             "models", name=self.model.name, version=version, sha256=sha256, run_id=run_id, tags=tags, created_at=now()
         )
-        return ModelVersion(name=self.model.name, version=version, sha256=sha256, run_id=run_id, tags=tags, created_at=now())
+        return ModelVersion(
+            name=self.model.name, version=version, sha256=sha256, run_id=run_id, tags=tags, created_at=now()
+        )
 
     def model_file(self, version: int) -> Path:
         found = self.find_model(version)
         if found is None:
-            raise ReleaseError(f"{self.model.name} version {version} is not in the workspace\n`invoke register` registers the run's model")
+            raise ReleaseError(
+                f"{self.model.name} version {version} is not in the workspace\n`invoke register` registers the run's model"
+            )
         return self.contents.read(found.sha256, f"{found.name} version {version}")
 
     # Production
@@ -144,7 +155,10 @@ class LocalPlatform:
     def read_production(self, limit: str) -> list[Production]:
         """Read the production history, the newest first."""
         rows = self.store.all(f"SELECT * FROM production WHERE name = ? ORDER BY id DESC {limit}", self.model.name)  # noqa: S608 - limits are ours
-        return [Production(version=row["version"], image=row["image"], since=row["since"], evidence=row["evidence"]) for row in rows]
+        return [
+            Production(version=row["version"], image=row["image"], since=row["since"], evidence=row["evidence"])
+            for row in rows
+        ]
 
     def promote(self, production: Production) -> None:
         last = self.production()
@@ -185,7 +199,9 @@ class LocalPlatform:
 
     def renew_keys(self, service: Service) -> None:
         if any(self.key_ring.given):
-            raise RefusedError(f"the keys of {service.name} come from .env or the environment\nChange them there, then `invoke release`")
+            raise RefusedError(
+                f"the keys of {service.name} come from .env or the environment\nChange them there, then `invoke release`"
+            )
         self.key_ring.renew(service.name)
 
     def stop(self, service: Service) -> None:
@@ -198,10 +214,18 @@ class LocalPlatform:
             Resource(kind="service", name=row["name"], detail=f"port {row['port']}, version {row['model_version']}")
             for row in self.store.all("SELECT * FROM services ORDER BY name")
         ]
-        images = [Resource(kind="image", name=path.name, detail=str(path)) for path in sorted(self.images.glob("[!.]*"))]
-        rows = self.store.all("SELECT * FROM models WHERE name = ? AND deleted_at IS NULL ORDER BY version", self.model.name)
+        images = [
+            Resource(kind="image", name=path.name, detail=str(path)) for path in sorted(self.images.glob("[!.]*"))
+        ]
+        rows = self.store.all(
+            "SELECT * FROM models WHERE name = ? AND deleted_at IS NULL ORDER BY version", self.model.name
+        )
         models = [Resource(kind="model", name=str(row["version"]), detail=f"of run {row['run_id']}") for row in rows]
-        runs = Resource(kind="workspace", name=str(self.folder), detail=f"everything, {self.count('runs')} runs and all records of them")
+        runs = Resource(
+            kind="workspace",
+            name=str(self.folder),
+            detail=f"everything, {self.count('runs')} runs and all records of them",
+        )
         return [*services, *images, *models, runs]
 
     def remove(self, resource: Resource) -> None:
@@ -210,7 +234,12 @@ class LocalPlatform:
         elif resource.kind == "image":
             shutil.rmtree(self.images / resource.name)
         elif resource.kind == "model":
-            self.store.do("UPDATE models SET deleted_at = ? WHERE name = ? AND version = ?", now(), self.model.name, int(resource.name))
+            self.store.do(
+                "UPDATE models SET deleted_at = ? WHERE name = ? AND version = ?",
+                now(),
+                self.model.name,
+                int(resource.name),
+            )
         else:
             self.store.close()
             shutil.rmtree(self.folder)

@@ -37,7 +37,12 @@ class Candidate:
 
 
 def start(
-    interpreter: Interpreter, folder: Path, image: Path, deployment: Deployment, keys: tuple[Secret, Secret], limits: Any
+    interpreter: Interpreter,
+    folder: Path,
+    image: Path,
+    deployment: Deployment,
+    keys: tuple[Secret, Secret],
+    limits: Any,
 ) -> Candidate:
     """Start a replica of an image in a process of its own, and wait until it has loaded.
 
@@ -55,7 +60,12 @@ def start(
         "SCORING_KEY_SECONDARY": keys[1].reveal(),
     }
     channel = interpreter.spawn(
-        PROCESS, replica / "log.txt", environment, image=str(image), control=str(replica / "control"), workers=deployment.service.workers
+        PROCESS,
+        replica / "log.txt",
+        environment,
+        image=str(image),
+        control=str(replica / "control"),
+        workers=deployment.service.workers,
     )
     try:
         return Candidate(name, channel, loaded(channel, replica / "log.txt", limits.start_timeout_s), replica)
@@ -71,7 +81,9 @@ def loaded(channel: socket.socket, log: Path, limit_s: float) -> int:
         answer = receive(channel)
         return int(answer["port"] if "port" in answer else result(answer, "the replica", log))
     except TimeoutError:
-        raise UnhealthyError(f"the replica was not ready after limits.start_timeout_s = {limit_s:g}\nIts log is {log}") from None
+        raise UnhealthyError(
+            f"the replica was not ready after limits.start_timeout_s = {limit_s:g}\nIts log is {log}"
+        ) from None
     except CallError as error:
         raise UnhealthyError(f"the replica did not start: {last_words(log) or error}\nIts log is {log}") from None
 
@@ -114,4 +126,6 @@ def stop(folder: Path) -> None:
             try:
                 connection.recv(1)
             except TimeoutError:
-                raise ReleaseError(f"a replica did not end within {STOP_LIMIT_S:g} s; its log is {folder / 'log.txt'}") from None
+                raise ReleaseError(
+                    f"a replica did not end within {STOP_LIMIT_S:g} s; its log is {folder / 'log.txt'}"
+                ) from None

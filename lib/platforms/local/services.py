@@ -21,7 +21,9 @@ KEPT_LOGS = 5
 class Services:
     """The services of one workspace."""
 
-    def __init__(self, folder: Path, images: Path, store: Store, keys: Keys, interpreter: Interpreter, limits: Limits) -> None:
+    def __init__(
+        self, folder: Path, images: Path, store: Store, keys: Keys, interpreter: Interpreter, limits: Limits
+    ) -> None:
         self.folder = folder
         self.images = images
         self.store = store
@@ -43,14 +45,18 @@ class Services:
         self.drop_old_logs(service.name)
         found = self.find(service)
         if found is None or found.trouble:
-            raise UnhealthyError(f"{service.name} does not answer as it should: {found.trouble if found else 'it is gone'}")
+            raise UnhealthyError(
+                f"{service.name} does not answer as it should: {found.trouble if found else 'it is gone'}"
+            )
         return found
 
     def replace(self, deployment: Deployment, listener: socket.socket) -> None:
         """Start a candidate, check it, and let it take over."""
         keys = self.keys.of(deployment.service.name)
         image = self.images / deployment.image
-        candidate = replica.start(self.interpreter, self.folder / deployment.service.name, image, deployment, keys, self.limits)
+        candidate = replica.start(
+            self.interpreter, self.folder / deployment.service.name, image, deployment, keys, self.limits
+        )
         with contextlib.closing(candidate):
             check(candidate.address, deployment, keys[0].reveal())
             candidate.take(listener)
@@ -70,7 +76,11 @@ class Services:
     @contextlib.contextmanager
     def listening(self, service: Service, row: dict[str, object] | None) -> Iterator[socket.socket]:
         """Give the service's listening socket: that of the replica which serves, or a new one."""
-        found = replica.listener(self.folder / service.name / str(row["replica"])) if row and row["port"] == service.port else None
+        found = (
+            replica.listener(self.folder / service.name / str(row["replica"]))
+            if row and row["port"] == service.port
+            else None
+        )
         with found or bind(service) as listener:
             yield listener
 
@@ -82,10 +92,14 @@ class Services:
         trouble = "it was stopped" if row["stopped"] else ""
         uri = f"http://127.0.0.1:{row['port']}/score"
         for key in [] if trouble else self.keys.of(service.name):
-            trouble = trouble or differing(uri, key.reveal(), identity(row["model_name"], row["model_version"], row["image"]))
+            trouble = trouble or differing(
+                uri, key.reveal(), identity(row["model_name"], row["model_version"], row["image"])
+            )
         if not trouble and (row["workers"], row["port"]) != (service.workers, service.port):
             trouble = "its port or number of workers is another in the settings"
-        return WebService(name=service.name, scoring_uri=uri, image=row["image"], model_version=row["model_version"], trouble=trouble)
+        return WebService(
+            name=service.name, scoring_uri=uri, image=row["image"], model_version=row["model_version"], trouble=trouble
+        )
 
     def stop(self, name: str) -> None:
         """Stop every replica of a service."""
@@ -138,4 +152,6 @@ def check(address: str, deployment: Deployment, key: str) -> None:
     if not trouble and deployment.rows:
         trouble = Client(f"{address}/score", key).mismatch(deployment.rows, deployment.predictions)
     if trouble:
-        raise UnhealthyError(f"the new version of {deployment.service.name} was not let in: {trouble}\nWhat served before goes on")
+        raise UnhealthyError(
+            f"the new version of {deployment.service.name} was not let in: {trouble}\nWhat served before goes on"
+        )

@@ -44,7 +44,9 @@ class Store:
     def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Return rows as dicts, their JSON parsed."""
         rows = self.connection.execute(query, values).fetchall()
-        return [{name: json.loads(row[name]) if name in JSON_COLUMNS else row[name] for name in row.keys()} for row in rows]  # noqa: SIM118 - a Row iterates over values
+        return [
+            {name: json.loads(row[name]) if name in JSON_COLUMNS else row[name] for name in row.keys()} for row in rows
+        ]
 
     def one(self, query: str, *values: Any) -> dict[str, Any] | None:
         """Return the first row, or None."""
@@ -58,7 +60,9 @@ class Store:
 
     def do(self, statement: str, *values: Any) -> None:
         """Execute one statement."""
-        self.connection.execute(statement, [json.dumps(value) if isinstance(value, dict) else value for value in values])
+        self.connection.execute(
+            statement, [json.dumps(value) if isinstance(value, dict) else value for value in values]
+        )
 
     def close(self) -> None:
         """Close the connection."""

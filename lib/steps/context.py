@@ -1,0 +1,43 @@
+"""What every step works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from lib.fingerprints import Fingerprint
+from lib.interpreter import Interpreter
+from lib.platforms.base import Platform
+from lib.records import Record, Records
+from lib.settings import Settings
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass
+class Context:
+    """What a release works with. `found` holds the records read or written so far, each with its digest."""
+
+    settings: Settings
+    platform: Platform
+    records: Records
+    interpreter: Interpreter
+    tell: Callable[[str], None] = lambda _line: None
+    forced: bool = False
+    found: dict[type[Record], tuple[Record, str]] = field(default_factory=dict)
+
+    def get(self, kind: type[R]) -> R:
+        """Return the record of a step that is known to be fresh."""
+        record, _ = self.found[kind]
+        assert isinstance(record, kind)  # noqa: S101 - the key says so
+        return record
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. `absent` says what of its result is no longer there, and is empty where all is."""
+
+    name: str
+    record: type[Record]
+    inputs: Callable[[Context], Fingerprint]
+    absent: Callable[[Context, Any], str]
+    run: Callable[[Context, Fingerprint, str], Record]

@@ -1,0 +1,67 @@
+"""Evaluate: score the run's model and the one in production on the same rows, and ask the gate."""
+
+import msgspec
+
+from lib import gate
+from lib.fingerprints import Fingerprint, of_settings
+from lib.records import EvaluationRecord, RunRecord
+from lib.steps.context import Context
+
+
+def evaluate_inputs(context: Context) -> Fingerprint:
+    rule = context.settings.release.gate
+    return of_settings("gate", **{name: getattr(rule, name) for name in rule.__struct_fields__})
+
+
+def evaluate_absent(context: Context, record: EvaluationRecord) -> str:
+    production = context.platform.production()
+    if production is None:
+        return "" if record.against is None else f"version {record.against} is not in production any more"
+    model = context.platform.find_model(production.version)
+    if production.version == record.against or (model and model.run_id == record.run_id):
+        return ""
+    return f"version {production.version} is in production, the verdict is against {record.against or 'none'}"
+
+
+def evaluate(context: Context, inputs: Fingerprint, previous: str) -> EvaluationRecord:
+    """Score the run's model and the one in production on the run's hold-out rows, and ask the gate."""
+    run, platform, rule = context.get(RunRecord), context.platform, context.settings.release.gate
+    production = platform.production()
+    found = context.interpreter.call(
+        "lib.evaluation:compare",
+        root=str(context.settings.root),
+        candidate=str(platform.output(run.run_id, "model.joblib")),
+        production=str(platform.model_file(production.version)) if production else None,
+        holdout=str(platform.output(run.run_id, "holdout.json")),
+        metric=rule.metric,
+        direction=rule.direction,
+    )
+    model = platform.find_model(production.version) if production else None
+    verdict = gate.decide(
+        rule,
+        found["candidate"][rule.metric],
+        found["production"].get(rule.metric),
+        found["improvements"],
+        same_model=model is not None and model.sha256 == run.outputs["model.joblib"],
+    )
+    return EvaluationRecord(
+        inputs=inputs,
+        previous=previous,
+        run_id=run.run_id,
+        against=production.version if production else None,
+        verdict=with_data(verdict, context, model.run_id if model else None),
+        metrics=found["candidate"],
+        production_metrics=found["production"],
+    )
+
+
+def with_data(verdict: gate.Verdict, context: Context, production_run: str | None) -> gate.Verdict:
+    """State it where the production model was trained on other data than the run."""
+    if production_run is None:
+        return verdict
+    before = context.platform.output(production_run, "data.json").read_bytes()
+    after = context.platform.output(context.get(RunRecord).run_id, "data.json").read_bytes()
+    if before == after:
+        return verdict
+    stated = "the data changed since the production model was trained; both are scored on the new hold-out rows"
+    return msgspec.structs.replace(verdict, reasons=[*verdict.reasons, stated])

@@ -1,0 +1,64 @@
+"""Image: assemble it from the registered model, and try it before it is called built."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lib.errors import ReleaseError
+from lib.fingerprints import Fingerprint, of_files, of_settings
+from lib.image.assemble import ENVIRONMENT, assemble
+from lib.interpreter import CallError
+from lib.records import ImageRecord, ModelRecord
+from lib.steps.context import Context
+from lib.webservice import same
+
+
+def image_inputs(context: Context) -> Fingerprint:
+    rows = of_settings("limits", test_rows=context.settings.release.limits.test_rows)
+    return of_files(context.settings.root, "service", ENVIRONMENT) | rows
+
+
+def image_absent(context: Context, record: ImageRecord) -> str:
+    return "" if context.platform.find_image(record.digest) else f"image {record.digest[:12]} is not there any more"
+
+
+def image(context: Context, inputs: Fingerprint, previous: str) -> ImageRecord:
+    """Assemble the image, try it, and build it unless the same content was built before."""
+    model, platform, root = context.get(ModelRecord), context.platform, context.settings.root
+    file = platform.model_file(model.version)
+    expected = context.interpreter.call(
+        "lib.evaluation:expect",
+        root=str(root),
+        model=str(file),
+        holdout=str(platform.output(model.run_id, "holdout.json")),
+        count=context.settings.release.limits.test_rows,
+    )
+    assembled = assemble(root, file)
+    location = platform.find_image(assembled.digest)
+    if not location:
+        with tempfile.TemporaryDirectory() as folder:
+            assembled.write(Path(folder))
+            rehearse(context, folder, expected)
+            location = platform.build_image(assembled.digest, Path(folder))
+    return ImageRecord(
+        inputs=inputs,
+        previous=previous,
+        digest=assembled.digest,
+        location=location,
+        model_version=model.version,
+        rows=expected["rows"],
+        predictions=expected["predictions"],
+    )
+
+
+def rehearse(context: Context, folder: str, expected: dict[str, Any]) -> None:
+    """Try init() and one prediction. Raises ReleaseError where score.py does not predict as the model does."""
+    try:
+        given = context.interpreter.call("lib.image.rehearse:rehearse", folder=folder, row=expected["rows"][0])
+    except CallError as error:
+        raise ReleaseError(f"service/score.py does not serve: {error}") from None
+    if not same(given, expected["predictions"][0]):
+        raise ReleaseError(
+            f"service/score.py predicts {given} where the model predicts {expected['predictions'][0]}\n"
+            "Does it change the rows before it hands them to the model?"
+        )

@@ -1,0 +1,97 @@
+"""Test the deployed services; when production passes, and only then, the production pointer moves."""
+
+from typing import Any
+
+from lib import smoke
+from lib.errors import UnhealthyError
+from lib.fingerprints import Fingerprint
+from lib.platforms.base import Deployment, Production
+from lib.records import (
+    AciRecord,
+    AciTestRecord,
+    AksRecord,
+    AksTestRecord,
+    EvaluationRecord,
+    ImageRecord,
+    ModelRecord,
+    Record,
+    RunRecord,
+    WebserviceRecord,
+    now,
+)
+from lib.steps.context import Context
+from lib.steps.deploy import Target, service_of
+from lib.webservice import identity
+
+
+def no_inputs(_context: Context) -> Fingerprint:
+    return {}
+
+
+def nothing_absent(_context: Context, _record: Record) -> str:
+    return ""
+
+
+def pointer_absent(context: Context, _record: AksTestRecord) -> str:
+    production, service = context.platform.production(), context.get(AksRecord)
+    if production and (production.version, production.image) == (service.model_version, service.image):
+        return ""
+    return f"production is version {production.version if production else 'none'}"
+
+
+def try_service(context: Context, target: Target, service: WebserviceRecord) -> dict[str, Any]:
+    """Test a service. Raises UnhealthyError with every check that it did not pass."""
+    image, model = context.get(ImageRecord), context.get(ModelRecord)
+    primary, secondary = context.platform.keys(service_of(context, target))
+    keys = (primary.reveal(), secondary.reveal())
+    known = identity(model.name, service.model_version, service.image)
+    done = [
+        (name, check()) for name, check in smoke.checks(service.scoring_uri, keys, known, image.rows, image.predictions)
+    ]
+    if faults := [f"{name}: {fault}" for name, fault in done if fault]:
+        raise UnhealthyError(f"{service.name} failed {len(faults)} of {len(done)} checks: " + "; ".join(faults[:2]))
+    p50_ms, p99_ms = smoke.latency_ms(service.scoring_uri, keys[0], image.rows)
+    return {
+        "scoring_uri": service.scoring_uri,
+        "checks": [name for name, _ in done],
+        "p50_ms": p50_ms,
+        "p99_ms": p99_ms,
+    }
+
+
+def test_aci(context: Context, inputs: Fingerprint, previous: str) -> AciTestRecord:
+    found = try_service(context, "aci", context.get(AciRecord))
+    return AciTestRecord(inputs=inputs, previous=previous, **found)
+
+
+def test_aks(context: Context, inputs: Fingerprint, previous: str) -> AksTestRecord:
+    """Test the production service and move the production pointer; where it fails, bring the last version back."""
+    service = context.get(AksRecord)
+    try:
+        found = try_service(context, "aks", service)
+    except UnhealthyError as error:
+        raise UnhealthyError(f"{error}\n{restore(context)}") from None
+    verdict = context.get(EvaluationRecord).verdict
+    evidence = {"run": context.get(RunRecord).run_id, "verdict": "; ".join(verdict.reasons), "outcome": verdict.outcome}
+    evidence["test"] = f"{len(found['checks'])} checks, p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms"
+    context.platform.promote(
+        Production(version=service.model_version, image=service.image, since=now(), evidence=evidence)
+    )
+    return AksTestRecord(inputs=inputs, previous=previous, **found)
+
+
+def restore(context: Context) -> str:
+    """Bring the version in production back to the production service, and say so."""
+    last = context.platform.production()
+    if last is None:
+        return "No version was in production before, so none was brought back"
+    deployment = Deployment(
+        service=context.settings.release.services.aks,
+        image=last.image,
+        model_name=context.settings.release.model.name,
+        model_version=last.version,
+        rows=[],
+        predictions=[],
+    )
+    context.platform.deploy(deployment)
+    return f"Version {last.version} serves again"

@@ -1,0 +1,58 @@
+"""Train: run model/train.py, unless the same inputs were trained before."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from lib.files import digest
+from lib.fingerprints import Fingerprint, of_files, of_settings
+from lib.image.assemble import ENVIRONMENT
+from lib.platforms.base import Job
+from lib.records import RunRecord, encode
+from lib.steps.context import Context
+
+
+def train_inputs(context: Context) -> Fingerprint:
+    train = context.settings.release.train
+    python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    chosen = of_settings("train", compute=train.compute) | of_settings("train.parameters", **train.parameters)
+    return of_files(context.settings.root, "model", ENVIRONMENT) | chosen | python
+
+
+def train_absent(context: Context, record: RunRecord) -> str:
+    run = context.platform.find_run(digest(encode(record.inputs)))
+    return "" if run else f"run {record.run_id} is not in the workspace"
+
+
+def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
+    """Train, unless a run of the same inputs was completed and only its record is missing."""
+    settings = context.settings.release
+    job = Job(
+        experiment=settings.model.experiment,
+        compute=settings.train.compute,
+        parameters=settings.train.parameters,
+        fingerprint=digest(encode(inputs)),
+        commit=commit(context.settings.root),
+        timeout_s=settings.train.timeout_s,
+    )
+    run = (None if context.forced else context.platform.find_run(job.fingerprint)) or context.platform.train(
+        job, context.tell
+    )
+    return RunRecord(
+        inputs=inputs,
+        previous=previous,
+        run_id=run.run_id,
+        experiment=job.experiment,
+        compute=job.compute,
+        commit=job.commit,
+        metrics=run.metrics,
+        outputs=run.outputs,
+    )
+
+
+def commit(root: Path) -> str:
+    """Return the commit of the project, marked where files differ from it; empty outside of git."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=root, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
