@@ -39,7 +39,8 @@ def reported() -> Iterator[None]:
         if error.errno not in EXPECTED:
             raise
         raise Exit(
-            f"Error: {error.strerror}: {error.filename or 'while writing'}\nFree space or rights, then run it again: nothing is lost",
+            f"Error: {error.strerror}: {error.filename or 'while writing'}\n"
+            "Free space or rights, then run it again: nothing is lost",
             1,
         ) from None
 

@@ -1,4 +1,4 @@
-"""Score models by the functions of model/train.py. Called in the interpreter's forks, never in the release's own process."""
+"""Score models by the functions of model/train.py, in forks of the interpreter."""
 
 import importlib
 import json

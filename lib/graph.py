@@ -108,7 +108,7 @@ def update(
             watch(state)
             continue
         if state.kind != "fresh" or (last and force):
-            refuse(state, only and not last, last and force)
+            refuse(step, state, only and not last, last and force)
             if target != STEPS[0].name:
                 context.interpreter.start()  # warms up while the training runs
             state = run(context, step, state, last and force, watch)
@@ -118,13 +118,13 @@ def update(
     return states
 
 
-def refuse(state: State, only: bool, force: bool) -> None:
+def refuse(step: Step, state: State, only: bool, force: bool) -> None:
     """Raise where a step may not run."""
     if state.kind == "failed" and not force:
         raise ReleaseError(state.because)
     if only:
         raise NotFreshError(
-            f"{state.step} is {state.kind}: {state.because}\nRun `invoke {state.step.replace('aci_test', 'test --service aci')}` first, or leave out --only"
+            f"{state.step} is {state.kind}: {state.because}\nRun `invoke {task_of(step)}` first, or leave out --only"
         )
 
 
@@ -154,7 +154,7 @@ def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) 
 
 
 def revive(context: Context) -> Iterator[str]:
-    """Start the production service again where it died or was stopped though nothing new may go out; yield what was done."""
+    """Start a dead production service again where nothing new may go out, and yield what was done."""
     production = context.platform.production()
     service = context.platform.find_service(context.settings.release.services.aks)
     if production and (service is None or service.trouble):

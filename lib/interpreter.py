@@ -42,6 +42,7 @@ class Interpreter:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "lib.interpreter_process", str(theirs.fileno())],
                     cwd=self.root,
+                    env=environment(),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -79,6 +80,7 @@ class Interpreter:
         """End it, and wait until it has ended."""
         if self._requests and self._process:
             self._requests.close()
+            self._process.kill()
             self._process.wait()
             self._requests = self._process = None
 

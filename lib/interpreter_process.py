@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# What a scoring server imports beside score.py; the part that reads its settings while it is imported is left to the fork.
+# What a scoring server imports beside score.py, but for the modules that read their settings while they are imported.
 SERVER = [
     "gunicorn.app.base",
     "gunicorn.arbiter",

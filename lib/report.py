@@ -94,9 +94,8 @@ def summary(context: Context, states: list[State]) -> str:
     verdict = context.get(EvaluationRecord).verdict
     lines = [f"Verdict   {verdict.outcome}: {'; '.join(verdict.reasons)}"]
     if verdict.interval:
-        lines.append(
-            f"          improvement in {verdict.metric}, 95 % interval {verdict.interval[0]:.6g} to {verdict.interval[1]:.6g}"
-        )
+        low, high = verdict.interval
+        lines.append(f"          improvement in {verdict.metric}, 95 % interval: {low:.6g} to {high:.6g}")
     return "\n".join([*lines, held_summary(context) if states[-1].kind == "held" else served_summary(context)])
 
 

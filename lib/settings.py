@@ -189,7 +189,8 @@ def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
         key = given.get(name)
         if key is not None and (len(key) < KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key):
             problems.append(
-                f".env: {name} must be {KEY_LENGTH} or more ASCII characters without spaces: `invoke keys --new` makes one"
+                f".env: {name} must be {KEY_LENGTH} or more ASCII characters without spaces: "
+                "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
             )
     return {name.lower(): Secret(value) if "KEY" in name else value for name, value in given.items() if name in known}
 

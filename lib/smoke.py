@@ -1,5 +1,6 @@
 """Test a deployed service over HTTP: its predictions, its version, its keys, and how it takes bad input."""
 
+import functools
 import json
 import statistics
 import time
@@ -23,7 +24,7 @@ def checks(
     yield "refuses a request without a key", lambda: unlike(Client(uri, None), good(rows), range(401, 402))
     yield "refuses a wrong key", lambda: unlike(Client(uri, keys[0][::-1] + "x"), good(rows), range(401, 402))
     for name, body in bad(rows):
-        yield f"refuses {name}", lambda body=body: unlike(client, body, range(400, 500))
+        yield f"refuses {name}", functools.partial(unlike, client, body, range(400, 500))
 
 
 def good(rows: list[Any]) -> bytes:

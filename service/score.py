@@ -32,7 +32,7 @@ def init() -> None:
     identity = {header: os.environ.get(name, "unknown") for header, name in names.items()}
 
 
-@rawhttp
+@rawhttp  # type: ignore[untyped-decorator]  # Azure's server ships no types
 def run(request: AMLRequest) -> AMLResponse:
     """Answer `{"data": rows}` with `{"result": predictions}`, and what cannot be scored with 4xx."""
     if request.method != "POST":

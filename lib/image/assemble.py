@@ -70,7 +70,8 @@ def whole(packages: dict[str, str], locked: str) -> str:
     for package, version in packages.items():
         if not lines.get(package, "").startswith(f"{package}=={version}"):
             raise ReleaseError(
-                f"{ENVIRONMENT} pins {package}=={version}, requirements.txt {lines.get(package, 'does not have it')}\nMake them agree"
+                f"{ENVIRONMENT} pins {package}=={version}, "
+                f"requirements.txt {lines.get(package, 'does not have it')}\nMake them agree"
             )
     chosen: set[str] = set()
     more = set(packages)

@@ -41,6 +41,7 @@ class Guard:
         self.request_bytes = request_bytes
 
     def __call__(self, request: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request as WSGI asks for it."""
         fault = None if request["PATH_INFO"] == "/" else self.fault(request)
         if fault is None:
             return self.application(request, start)

@@ -1,4 +1,4 @@
-"""What a platform is: mechanism only. It gets or creates, is safe to repeat, waits with a limit, and returns plain data."""
+"""What a platform is: mechanism only. It gets or creates, is safe to repeat, waits with a limit, returns plain data."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -38,6 +38,7 @@ class Contents:
             raise ReleaseError(f"{what} is gone: {place} is missing\n`invoke train --force` makes a new one")
         if digest_file(place) != sha256:
             raise ReleaseError(
-                f"{what} is damaged: {place} has another content than its name\nDelete it; `invoke train --force` makes a new one"
+                f"{what} is damaged: {place} has another content than its name\n"
+                "Delete it; `invoke train --force` makes a new one"
             )
         return place

@@ -94,7 +94,7 @@ class LocalPlatform:
         for filename in OUTPUTS:
             if not (outputs / filename).is_file():
                 raise ReleaseError(
-                    f"model/train.py ended without writing outputs/{filename}\nCONTRIBUTING.md lists what it has to write"
+                    f"model/train.py did not write outputs/{filename}\nCONTRIBUTING.md lists what it has to write"
                 )
         try:
             metrics = {
@@ -140,7 +140,7 @@ class LocalPlatform:
         found = self.find_model(version)
         if found is None:
             raise ReleaseError(
-                f"{self.model.name} version {version} is not in the workspace\n`invoke register` registers the run's model"
+                f"{self.model.name} version {version} is not in the workspace\n`invoke register` registers it"
             )
         return self.contents.read(found.sha256, f"{found.name} version {version}")
 
@@ -199,9 +199,7 @@ class LocalPlatform:
 
     def renew_keys(self, service: Service) -> None:
         if any(self.key_ring.given):
-            raise RefusedError(
-                f"the keys of {service.name} come from .env or the environment\nChange them there, then `invoke release`"
-            )
+            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
         self.key_ring.renew(service.name)
 
     def stop(self, service: Service) -> None:

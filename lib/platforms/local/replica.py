@@ -1,4 +1,4 @@
-"""A replica from the outside: start, check, give it the traffic, stop. Which version serves is decided in services.py."""
+"""A replica from the outside: start, give it the traffic, stop. Which version serves is decided in services.py."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ STOP_LIMIT_S = 60.0
 
 
 class Candidate:
-    """A replica that was started and serves on a private port. It ends with `close`, unless it was given the traffic."""
+    """A started replica that serves on a private port. It ends with `close`, unless it was given the traffic."""
 
     def __init__(self, name: str, channel: socket.socket, port: int, folder: Path) -> None:
         self.name = name
@@ -113,8 +113,11 @@ def listener(folder: Path) -> socket.socket | None:
     with controlled(folder) as connection:
         if connection is None:
             return None
-        connection.sendall(b"listener")
-        _, descriptors, _, _ = socket.recv_fds(connection, 256, 1)
+        try:
+            connection.sendall(b"listener")
+            _, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
+        except OSError:
+            return None
         return socket.socket(fileno=descriptors[0]) if descriptors else None
 
 
@@ -122,9 +125,11 @@ def stop(folder: Path) -> None:
     """Stop a replica after the requests that it is answering, and wait until it has ended."""
     with controlled(folder) as connection:
         if connection is not None:
-            connection.sendall(b"stop")
             try:
+                connection.sendall(b"stop")
                 connection.recv(1)
+            except ConnectionError:
+                return
             except TimeoutError:
                 raise ReleaseError(
                     f"a replica did not end within {STOP_LIMIT_S:g} s; its log is {folder / 'log.txt'}"

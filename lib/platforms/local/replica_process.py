@@ -26,7 +26,7 @@ class Replica:
         hooks = {"when_ready": self.ready, "on_reload": self.reloaded, "post_fork": self.forked}
         self.server = self.serve["Server"](**self.serve["options"]("127.0.0.1:0", workers), **hooks)
         self.arbiter: Any = None
-        self.shared = False
+        self.listening: socket.socket | None = None
         self.switched = threading.Event()
 
     def ready(self, arbiter: Any) -> None:
@@ -40,8 +40,10 @@ class Replica:
         self.switched.set()
 
     def forked(self, _arbiter: Any, _worker: Any) -> None:
-        """Workers have no use for the channel; holding it would hide that the replica has ended."""
+        """Close in a worker what would hide that the replica has ended."""
         self.channel.close()
+        if self.listening:
+            self.listening.close()
 
     def wait_for_traffic(self) -> None:
         """Take the listening socket over, or end with the release that started this replica."""
@@ -49,7 +51,7 @@ class Replica:
         if not descriptors:
             os.kill(os.getpid(), signal.SIGKILL if self.arbiter is None else signal.SIGQUIT)
             return
-        listening = bind_control(self.control)
+        self.listening = bind_control(self.control)
         self.server.options["bind"] = f"fd://{descriptors[0]}"
         os.kill(os.getpid(), signal.SIGHUP)
         self.switched.wait()
@@ -57,7 +59,7 @@ class Replica:
             self.channel.sendall(b'{"taken": true}\n')
         self.channel.close()
         while True:
-            connection, _ = listening.accept()
+            connection, _ = self.listening.accept()
             with connection, contextlib.suppress(OSError):
                 self.obey(connection)
 
@@ -65,8 +67,7 @@ class Replica:
         """Do what a later release asks."""
         command = connection.recv(16)
         if command == b"listener":
-            answer = json.dumps({"pid": os.getpid()}).encode() + b"\n"
-            socket.send_fds(connection, [answer], [self.arbiter.LISTENERS[0].sock.fileno()])
+            socket.send_fds(connection, [b"!"], [self.arbiter.LISTENERS[0].sock.fileno()])
         elif command == b"stop":
             os.kill(os.getpid(), signal.SIGTERM)
             threading.Event().wait()  # keeps the connection open until this process has ended

@@ -36,7 +36,8 @@ class Services:
         service = deployment.service
         row = self.store.one("SELECT * FROM services WHERE name = ?", service.name)
         self.stop_strays(service.name, row["replica"] if row else "")
-        if row and wanted(row, deployment) and not (found := self.find(service)).trouble:
+        found = self.find(service) if row and wanted(row, deployment) else None
+        if found and not found.trouble:
             return found
         with self.listening(service, row) as listener:
             self.replace(deployment, listener)
@@ -123,7 +124,7 @@ class Services:
         """Remove what ended replicas left, but for the newest."""
         folders = sorted((self.folder / name).glob("*"), key=lambda folder: folder.stat().st_mtime)
         for folder in folders[:-KEPT_LOGS]:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def wanted(row: dict[str, object], deployment: Deployment) -> bool:

@@ -45,7 +45,8 @@ class Store:
         """Return rows as dicts, their JSON parsed."""
         rows = self.connection.execute(query, values).fetchall()
         return [
-            {name: json.loads(row[name]) if name in JSON_COLUMNS else row[name] for name in row.keys()} for row in rows
+            {name: json.loads(value) if name in JSON_COLUMNS else value for name, value in dict(row).items()}
+            for row in rows
         ]
 
     def one(self, query: str, *values: Any) -> dict[str, Any] | None:
