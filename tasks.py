@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ STEP_HELP = {
     "force": "run it even if it is fresh",
     "only": "run nothing else: exit 3 if a step that it needs is not fresh",
 }
+SERVICE_HELP = {"service": "aci for the staging service, aks for the production service"}
 EXPECTED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 
 
@@ -67,7 +69,7 @@ def bring(target: str, only: bool, force: bool) -> None:
     from lib import graph, report
 
     with release_context(locked_by=target) as context:
-        graph.update(context, target, only, force, report.Progress().watch)
+        graph.update(context, target, only, [target] if force else [], report.Progress().watch)
 
 
 @task(help=STEP_HELP)
@@ -106,10 +108,10 @@ def aks(_: Invoke, only: bool = False, force: bool = False) -> None:
     bring("aks", only, force)
 
 
-@task(help=STEP_HELP | {"service": "aci for the staging service, aks for the production service"})
+@task(help=STEP_HELP | SERVICE_HELP)
 def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = False) -> None:
     """Test a deployed service over HTTP; a passed test of aks moves the production pointer."""
-    bring("aci_test" if service == "aci" else "test", only, force)
+    bring({"aci": "aci_test", "aks": "test"}[known(service, ["aci", "aks"])], only, force)
 
 
 @task(help={"force": "run every step, fresh or not"})
@@ -118,9 +120,29 @@ def release(_: Invoke, force: bool = False) -> None:
     from lib import graph, report
 
     with release_context(locked_by="release") as context:
-        states = graph.update(context, "test", watch=report.Progress().watch)
-        print()
-        print(report.summary(context, states))
+        states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=report.Progress().watch)
+        revived = list(graph.revive(context)) if states[-1].kind == "held" else []
+        print("", *revived, report.summary(context, states), sep="\n")
+
+
+@task
+def setup(_: Invoke) -> None:
+    """Make .env, and check everything that a release needs; each finding comes with its fix."""
+    from lib import checkup, report
+
+    with reported():
+        findings = list(checkup.check(ROOT))
+        print(report.findings(findings))
+        if any(finding.fix for finding in findings):
+            raise Exit("Put these right and run `invoke setup` again", 2)
+        print("Ready: `invoke release`")
+
+
+@task
+def workspace(_: Invoke) -> None:
+    """Get the workspace, or create it."""
+    with release_context() as context:
+        print(context.platform.workspace())
 
 
 @task(help={"format": "table, or json for machines"})
@@ -130,7 +152,7 @@ def status(_: Invoke, format: str = "table") -> None:
 
     with release_context() as context:
         states = graph.status(context)
-        print(report.status_json(states) if format == "json" else report.status_table(states))
+        print(report.status_json(states) if known(format, ["table", "json"]) == "json" else report.status_table(states))
 
 
 @task
@@ -140,3 +162,94 @@ def history(_: Invoke) -> None:
 
     with release_context() as context:
         print(report.history_table(context.platform.history()))
+
+
+@task(help=SERVICE_HELP | {"file": 'JSON with rows: {"data": [[...], ...]}', "model": "ask this model version instead"})
+def score(_: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
+    """Score the rows of a file by a service, or by a model version without one."""
+    from lib import scoring
+
+    with release_context() as context:
+        print(
+            scoring.by_model(context, model, Path(file)) if model else scoring.by_service(context, service, Path(file))
+        )
+
+
+@task(help=SERVICE_HELP | {"new": "make new ones; they hold from the next deployment on"})
+def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
+    """Show the two keys of a service."""
+    from lib.steps.deploy import service_of
+
+    with release_context(locked_by="keys" if new else None) as context:
+        chosen = service_of(context, service)
+        if new:
+            context.platform.renew_keys(chosen)
+            print(f"`invoke {service}` puts them into use")
+        for name, key in zip(("primary", "secondary"), context.platform.keys(chosen), strict=True):
+            print(f"{name:<9} {key.reveal()}")
+
+
+@task(help=SERVICE_HELP | {"yes": "do it without asking", "service": "only this one: aci or aks"})
+def stop(_: Invoke, service: str = "", yes: bool = False) -> None:
+    """Stop the services; the next release starts them again."""
+    from lib.steps.deploy import service_of
+
+    with release_context(locked_by="stop") as context:
+        chosen = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
+        if confirmed("stopped", [f"service {one.name} on port {one.port}" for one in chosen], yes):
+            for one in chosen:
+                context.platform.stop(one)
+
+
+@task(
+    help={
+        "kind": "service, image, model or workspace (everything)",
+        "name": "only the one of this name",
+        "yes": "do it without asking",
+    }
+)
+def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False) -> None:
+    """Remove what was created: everything, or one kind of thing, or one thing. Shows the plan first."""
+    from lib import removal
+
+    with release_context(locked_by="destroy") as context:
+        plan = removal.plan(context.platform, kind, name)
+        if confirmed("removed", [f"{one.kind} {one.name}: {one.detail}" for one in plan], yes):
+            removal.carry_out(context.platform, plan)
+
+
+@task
+def check(invoke: Invoke) -> None:
+    """Check style, types, the direction of imports, and run every test."""
+    for command in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest"):
+        print(f"$ {command}", flush=True)
+        invoke.run(f"'{Path(sys.executable).parent}'/{command}", pty=sys.stdout.isatty())
+
+
+@task(help={"only": "measure only this", "rounds": "how many times each"})
+def bench(invoke: Invoke, only: str = "", rounds: int = 5) -> None:
+    """Measure how fast a release and its services are, as ratios against a floor and peers."""
+    chosen = f" --only {only}" if only else ""
+    invoke.run(f"{sys.executable} -m tests.bench --rounds {rounds}{chosen}", pty=sys.stdout.isatty())
+
+
+def known(value: str, values: list[str]) -> str:
+    """Return a flag's value. Raises SettingsError where it is not among the known ones."""
+    from lib.errors import SettingsError
+
+    if value not in values:
+        with reported():
+            raise SettingsError(f"{value} is unknown, known are {', '.join(values)}")
+    return value
+
+
+def confirmed(done: str, plan: list[str], yes: bool) -> bool:
+    """Show a plan, and ask unless it was said beforehand."""
+    from lib.errors import RefusedError
+
+    print("\n".join([f"To be {done}:", *(f"  {line}" for line in plan)]) if plan else f"Nothing to be {done}")
+    if not plan or yes:
+        return bool(plan)
+    if not sys.stdin.isatty():
+        raise RefusedError("nobody can be asked here\nAdd --yes if this is what you want")
+    return input("Go on? [y/N] ").strip().lower() == "y"

@@ -1,7 +1,7 @@
 """The release's graph: which step is fresh, why not, and how it is brought up to date. The Make in Make/Invoke."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -13,6 +13,7 @@ from lib.steps.context import Context, Step
 from lib.steps.test import restore
 
 Kind = Literal["fresh", "stale", "missing", "held", "failed", "done"]
+NAMES = [step.name for step in STEPS]
 Watch = Callable[["State"], None]
 
 
@@ -92,26 +93,26 @@ def task_of(step: Step) -> str:
 
 
 def update(
-    context: Context, target: str, only: bool = False, force: bool = False, watch: Watch = ignore
+    context: Context, target: str, only: bool = False, forced: Collection[str] = (), watch: Watch = ignore
 ) -> list[State]:
     """Bring a step and those that it needs up to date, and return the state of each.
 
-    With `only` nothing else is run: NotFreshError where a needed step is not fresh. With `force` the step itself runs
-    regardless. Steps after a verdict to hold stay as they are.
+    With `only` nothing else is run: NotFreshError where a needed step is not fresh. The `forced` steps run regardless.
+    Steps after a verdict to hold stay as they are.
     """
     states: list[State] = []
     for step in until(target):
-        last = step.name == target
+        force = step.name in forced
         state = examine(context, step, states[-1] if states else None)
         if state.kind == "held":
             states.append(state)
             watch(state)
             continue
-        if state.kind != "fresh" or (last and force):
-            refuse(step, state, only and not last, last and force)
+        if state.kind != "fresh" or force:
+            refuse(step, state, only and step.name != target, force)
             if target != STEPS[0].name:
                 context.interpreter.start()  # warms up while the training runs
-            state = run(context, step, state, last and force, watch)
+            state = run(context, step, state, force, watch)
         else:
             watch(state)
         states.append(state)

@@ -4,6 +4,7 @@ import json
 import sys
 from typing import Any
 
+from lib.checkup import Finding
 from lib.graph import State
 from lib.platforms.base import Production
 from lib.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord, Record
@@ -85,6 +86,12 @@ def history_table(history: list[Production]) -> str:
         tablefmt="simple",
         maxcolwidths=[None, None, None, 50, 40],
     )
+
+
+def findings(found: list[Finding]) -> str:
+    """Tell what was looked at, and how what is wrong is put right."""
+    lines = [f"{coloured('fix', 'failed')}  {one.what}: {one.fix}" if one.fix else f"ok   {one.what}" for one in found]
+    return "\n".join(lines)
 
 
 def summary(context: Context, states: list[State]) -> str:

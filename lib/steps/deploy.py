@@ -1,8 +1,9 @@
 """Deploy: make a service serve the image."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
+from lib.errors import SettingsError
 from lib.fingerprints import Fingerprint, of_settings
 from lib.platforms.base import Deployment
 from lib.records import ImageRecord, ModelRecord, Record, WebserviceRecord
@@ -22,9 +23,12 @@ def service_inputs(target: Target) -> Callable[[Context], Fingerprint]:
     return inputs
 
 
-def service_of(context: Context, target: Target) -> Service:
-    """Return the settings of a service."""
-    return context.settings.release.services.aci if target == "aci" else context.settings.release.services.aks
+def service_of(context: Context, target: str) -> Service:
+    """Return the settings of a service. Raises SettingsError where there is none of this name."""
+    services = context.settings.release.services
+    if target not in services.__struct_fields__:
+        raise SettingsError(f"service {target} is unknown, known are {', '.join(services.__struct_fields__)}")
+    return cast(Service, getattr(services, target))
 
 
 def service_absent(target: Target) -> Callable[[Context, WebserviceRecord], str]:

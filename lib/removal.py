@@ -1,0 +1,29 @@
+"""Remove what a platform created, after its plan was shown."""
+
+from lib.errors import RefusedError, SettingsError
+from lib.platforms.base import Platform, Resource
+
+KINDS = ("service", "image", "model", "workspace")
+
+
+def plan(platform: Platform, kind: str, name: str = "") -> list[Resource]:
+    """List what would be removed.
+
+    Raises SettingsError for an unknown kind, RefusedError for a model or an image that is in production.
+    """
+    if kind not in KINDS:
+        raise SettingsError(f"--kind {kind} is unknown, known are {', '.join(KINDS)}")
+    chosen = [one for one in platform.resources() if kind in (one.kind, "workspace") and name in ("", one.name)]
+    production = platform.production()
+    in_use = {("model", str(production.version)), ("image", production.image)} if production else set()
+    if kind == "workspace":
+        return chosen
+    if name and any((one.kind, one.name) in in_use for one in chosen):
+        raise RefusedError(f"{kind} {name} is in production\nRelease another one first, or `invoke destroy` everything")
+    return [one for one in chosen if (one.kind, one.name) not in in_use]
+
+
+def carry_out(platform: Platform, resources: list[Resource]) -> None:
+    """Remove what is listed, the workspace last."""
+    for resource in resources:
+        platform.remove(resource)
