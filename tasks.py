@@ -52,7 +52,6 @@ def release_context(locked_by: str | None = None, warm: bool = False) -> Iterato
     """Give what the steps work with; a task that changes something holds the workspace's lock."""
     from lib import interpreter, lock, platforms, settings
     from lib.records import Records
-    from lib.report import Progress
     from lib.steps.context import Context
 
     with reported(), contextlib.ExitStack() as stack:
@@ -61,7 +60,7 @@ def release_context(locked_by: str | None = None, warm: bool = False) -> Iterato
             stack.enter_context(lock.held(loaded.folder, locked_by))
         warmed = stack.enter_context(interpreter.opened(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, warmed)
-        yield Context(loaded, platform, Records(loaded.records), warmed, Progress().tell)
+        yield Context(loaded, platform, Records(loaded.records), warmed)
 
 
 def bring(target: str, only: bool, force: bool) -> None:
@@ -69,7 +68,9 @@ def bring(target: str, only: bool, force: bool) -> None:
     from lib import graph, report
 
     with release_context(locked_by=target) as context:
-        graph.update(context, target, only, [target] if force else [], report.Progress().watch)
+        progress = report.Progress()
+        context.tell = progress.tell
+        graph.update(context, target, only, [target] if force else [], progress.watch)
 
 
 @task(help=STEP_HELP)
@@ -120,7 +121,9 @@ def release(_: Invoke, force: bool = False) -> None:
     from lib import graph, report
 
     with release_context(locked_by="release") as context:
-        states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=report.Progress().watch)
+        progress = report.Progress()
+        context.tell = progress.tell
+        states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=progress.watch)
         revived = list(graph.revive(context)) if states[-1].kind == "held" else []
         print("", *revived, report.summary(context, states), sep="\n")
 

@@ -12,7 +12,7 @@ from lib.steps import STEPS
 from lib.steps.context import Context, Step
 from lib.steps.test import restore
 
-Kind = Literal["fresh", "stale", "missing", "held", "failed", "done"]
+Kind = Literal["fresh", "stale", "missing", "held", "failed", "running", "done"]
 NAMES = [step.name for step in STEPS]
 Watch = Callable[["State"], None]
 
@@ -53,7 +53,7 @@ def examine(context: Context, step: Step, before: State | None) -> State:
     if before and (held(context) or before.kind == "held"):
         return State(step.name, "held", "the gate held the new model back")
     if found is None:
-        return State(step.name, "missing", f"{step.record.filename} is not written yet")
+        return State(step.name, "missing", f"no {step.record.filename} yet")
     record, digest = found
     because = reason(context, step, record, before)
     if because:
@@ -139,7 +139,7 @@ def until(target: str) -> Iterator[Step]:
 
 def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) -> State:
     """Run a step, write its record, and read it back. A failure is remembered for `status`."""
-    watch(State(step.name, state.kind, "forced" if forced else state.because))
+    watch(State(step.name, "running", "forced" if forced else state.because))
     begin = time.monotonic()
     context.forced = forced
     try:

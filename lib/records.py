@@ -95,7 +95,7 @@ class ImageRecord(Record, frozen=True):
 
     @property
     def summary(self) -> str:
-        return f"{self.digest[:19]} at {self.location}"
+        return f"image {self.digest[:12]} of version {self.model_version}"
 
 
 class WebserviceRecord(Record, frozen=True):

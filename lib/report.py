@@ -10,7 +10,7 @@ from lib.platforms.base import Production
 from lib.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord, Record
 from lib.steps.context import Context
 
-COLOURS = {"done": "32", "fresh": "2", "stale": "33", "missing": "33", "held": "35", "failed": "31"}
+COLOURS = {"done": "32", "fresh": "2", "stale": "33", "missing": "33", "held": "35", "failed": "31", "running": "33"}
 
 
 def coloured(text: str, kind: str) -> str:
@@ -23,24 +23,29 @@ class Progress:
 
     def __init__(self) -> None:
         self.live = sys.stdout.isatty()
+        self.running = ""
 
     def watch(self, state: State) -> None:
         """Tell a state as it comes."""
-        if state.kind == "done" and state.record:
-            print(
-                f"{state.step:<9} {coloured('done', 'done')}  {state.record.summary} ({state.seconds:.1f} s)",
-                flush=True,
-            )
-        elif state.kind == "fresh" and state.record:
-            print(f"{state.step:<9} {coloured('fresh', 'fresh')} {state.record.summary}", flush=True)
-        elif state.kind == "held":
-            print(f"{state.step:<9} {coloured('skipped: held', 'held')}", flush=True)
-        else:
-            print(f"{state.step:<9} ...   {state.because}", flush=True)
+        what = state.record.summary if state.record and state.kind in ("done", "fresh") else state.because
+        word = {"done": "done", "fresh": "fresh", "held": "skipped: held"}.get(state.kind, "...")
+        took = f" ({state.seconds:.1f} s)" if state.seconds is not None else ""
+        shown = "" if state.kind == "held" else f"  {what}{took}"
+        self.line(f"{state.step:<9} {coloured(f'{word:<5}', state.kind)}{shown}", running=word == "...")
 
     def tell(self, line: str) -> None:
         """Tell a line of a step's own log."""
-        print(f"          | {line}", flush=True)
+        running = self.running
+        self.line(f"          | {line}")
+        if running:
+            self.line(running, running=True)
+
+    def line(self, text: str, running: bool = False) -> None:
+        """Print a line; on a terminal that of a running step stays open until the next one takes its place."""
+        start = "\r\033[K" if self.running else ""
+        end = "" if running and self.live else "\n"
+        print(f"{start}{text}", end=end, flush=True)
+        self.running = text if running and self.live else ""
 
 
 def status_table(states: list[State]) -> str:
