@@ -49,7 +49,7 @@ def decide(
     if production is None:
         return Verdict("first", [f"nothing is in production yet; {shown}"], rule.metric, candidate)
     better_by = production - candidate if rule.direction == "lower" else candidate - production
-    numbers = (rule.metric, candidate, production, better_by, interval(resampled or []))
+    numbers = (rule.metric, candidate, production, better_by, interval([] if same_model else resampled or []))
     against = f"{shown} against {production:.6g} in production"
     if same_model:
         return Verdict("unchanged", ["the same model, byte for byte, is in production", against], *numbers)
