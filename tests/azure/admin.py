@@ -1,0 +1,86 @@
+"""For tests and people, on loopback: the log of requests, faults, and what there is."""
+
+from typing import Any
+
+from flask import Blueprint, current_app, jsonify, request
+
+from tests.azure.faults import REQUESTS, THINGS
+from tests.azure.web import body, state
+
+web = Blueprint("admin", __name__)
+FIELDS = ("method", "host", "path", "query", "status", "fault", "known", "rule")
+
+
+@web.get("/")
+def index() -> Any:
+    """Say what this is."""
+    return {
+        "what": "a loopback Azure, for tests: see tests/azure/README.md",
+        "GET /requests?method=&path=&status=&known=": "the log; each value is a regular expression",
+        "DELETE /requests": "forget it",
+        "POST /faults": "add a fault: {kind, match, times, ...}",
+        "GET /faults": "the faults that wait",
+        "DELETE /faults": "forget them",
+        "GET /state": "what there is",
+        "faults of requests": REQUESTS,
+        "faults of things": THINGS,
+    }
+
+
+@web.get("/requests")
+def requests() -> Any:
+    """Return the log."""
+    patterns = {name: request.args[name] for name in FIELDS if name in request.args}
+    return jsonify(current_app.config["JOURNAL"].select(**patterns))
+
+
+@web.delete("/requests")
+def forget_requests() -> Any:
+    """Forget the log."""
+    current_app.config["JOURNAL"].clear()
+    return {}
+
+
+@web.get("/faults")
+def faults() -> Any:
+    """Return the faults that wait."""
+    return jsonify(state.faults.list())
+
+
+@web.post("/faults")
+def add_fault() -> Any:
+    """Add a fault."""
+    try:
+        return jsonify(state.faults.add(body()))
+    except ValueError as error:
+        return {"error": str(error)}, 400
+
+
+@web.delete("/faults")
+def forget_faults() -> Any:
+    """Forget the faults."""
+    state.faults.clear()
+    return {}
+
+
+@web.post("/workspaces")
+def add_workspace() -> Any:
+    """Create a workspace with its group, as if it had always been there."""
+    given = body()
+    state.group(given["group"], given["location"])
+    return {"scope": state.workspace(given["name"], given["group"], given["location"]).scope}
+
+
+@web.get("/state")
+def everything() -> Any:
+    """Return what there is."""
+    kinds = ("experiments", "runs", "models", "environments", "images", "packages", "services", "computes")
+    found = {
+        one.scope: {kind: list(getattr(one, kind)) for kind in kinds} | {"tags": one.tags}
+        for one in state.workspaces.values()
+    }
+    return {
+        "groups": [one["name"] for one in state.groups.values()],
+        "resources": list(state.resources),
+        "workspaces": found,
+    }

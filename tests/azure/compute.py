@@ -1,0 +1,6 @@
+"""x"""
+
+from flask import Blueprint
+
+web = Blueprint("compute", __name__)
+data = Blueprint("computedata", __name__)

@@ -1,0 +1,148 @@
+"""Runs a script as a run: logs, uploads ./outputs and ./logs, says how it ended. Sent to where the run is; standard library only.
+
+`python driver.py DRIVER.json`, in the run's folder.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+PERIOD_S = 0.4
+TRIES = 4
+
+
+class Driver:
+    """One run."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.scope = settings["scope"]
+        self.run = settings["run"]
+        self.kill_file = Path("azureml-setup/killfile")
+        self.log = Path(settings["log"])
+        self.address = None
+        self.seen = -1
+
+    def call(self, method, path, value=None):
+        """Send a request with the run's token."""
+        headers = {"Authorization": "Bearer " + self.settings["token"], "Content-Type": "application/json"}
+        data = None if value is None else json.dumps(value).encode()
+        return json.loads(send(method, self.settings["service"] + path, headers, data) or b"null")
+
+    def event(self, name, **data):
+        """Report an event."""
+        path = f"/history/v1.0{self.scope}/experiments/{self.settings['experiment']}/runs/{self.run}/events"
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        event = {
+            "name": f"Microsoft.MachineLearning.Run.{name}",
+            "timestamp": stamp,
+            "data": {"RunId": self.run, **data},
+        }
+        self.call("POST", path, event)
+
+    def upload(self, names):
+        """Upload files as artifacts of the run."""
+        path = f"/artifact/v2.0{self.scope}/artifacts/batch/metadata/ExperimentRun/dcid.{self.run}"
+        answer = self.call("POST", path, {"paths": [{"path": name} for name in names]})
+        for name, place in answer["artifactContentInformation"].items():
+            self.put(place["contentUri"], Path(name))
+
+    def put(self, address, path):
+        """Upload a file to its address."""
+        headers = {
+            "x-ms-blob-type": "BlockBlob",
+            "Content-Type": "application/octet-stream",
+            "x-ms-version": "2021-08-06",
+        }
+        send("PUT", address, headers, path.read_bytes())
+
+    def stream(self):
+        """Upload the log if it has grown."""
+        size = self.log.stat().st_size
+        if size == self.seen:
+            return
+        self.seen = size
+        if self.address is None:
+            path = f"/artifact/v2.0{self.scope}/artifacts/batch/metadata/ExperimentRun/dcid.{self.run}"
+            answer = self.call("POST", path, {"paths": [{"path": self.settings["log"]}]})
+            self.address = answer["artifactContentInformation"][self.settings["log"]]["contentUri"]
+        self.put(self.address, self.log)
+
+    def execute(self):
+        """Run the script to its end and return its exit code, or None if it was cancelled."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, **self.settings["environment"]}
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                self.settings["command"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+            )
+            while True:
+                try:
+                    process.wait(PERIOD_S)
+                except subprocess.TimeoutExpired:
+                    pass
+                self.stream()
+                if process.returncode is not None:
+                    return process.returncode
+                if self.kill_file.exists():
+                    process.kill()
+                    process.wait()
+                    return None
+
+    def main(self):
+        """Run the script and tell the run's history how it went."""
+        self.event("Start")
+        code = self.execute()
+        files = [str(path) for top in ("outputs", "logs") for path in sorted(Path(top).rglob("*")) if path.is_file()]
+        if files:
+            self.upload(files)
+        if code is None:
+            self.event("Canceled")
+        elif code == 0:
+            self.event("Completed")
+        else:
+            self.fail(f"User program failed with exit code {code}")
+
+    def fail(self, message):
+        """Report that the run failed."""
+        tail = self.log.read_text(errors="replace").splitlines()[-20:] if self.log.exists() else []
+        error = {"code": "UserError", "message": "\n".join([message, *tail]), "messageParameters": {}, "details": []}
+        self.event("Error", ErrorResponse={"error": error})
+        self.event("Failed")
+
+
+def send(method, url, headers, data):
+    """Send a request; again, if it fails for a reason that passes."""
+    for attempt in range(TRIES):
+        try:
+            request = urllib.request.Request(url, data=data, headers=headers, method=method)
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            if (error.code < 500 and error.code != 429) or attempt == TRIES - 1:
+                raise
+        except OSError:
+            if attempt == TRIES - 1:
+                raise
+        time.sleep(attempt + 1)
+    return b""
+
+
+if __name__ == "__main__":
+    driver = Driver(json.loads(Path(sys.argv[1]).read_text()))
+    try:
+        driver.main()
+    except Exception as problem:
+        traceback.print_exc()
+        driver.fail(f"the run's driver failed: {problem!r}")
+        sys.exit(1)

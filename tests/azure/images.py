@@ -1,0 +1,5 @@
+"""x"""
+
+from flask import Blueprint
+
+web = Blueprint("images", __name__)

@@ -1,0 +1,139 @@
+"""The loopback Azure as Python sees it: started as a process of its own, asked over HTTP, ended with whoever started it."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.azure.client import Identity, environment
+
+ROOT = Path(__file__).resolve().parents[2]
+START_LIMIT_S = 300
+
+
+class LoopbackAzure:
+    """Runs between `with LoopbackAzure() as azure:`; `azure.environment` is what a client process needs.
+
+    `workspace` and `group` name the workspace that is there from the beginning; without `workspace` there is none.
+    """
+
+    def __init__(
+        self,
+        workspace: str = "release",
+        group: str = "release",
+        location: str = "westeurope",
+        folder: Path | None = None,
+    ) -> None:
+        self.workspace, self.group, self.location = workspace, group, location
+        self.given_folder = folder
+        self.identity = Identity()
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def __enter__(self) -> "LoopbackAzure":
+        """Start it and wait until it answers."""
+        self.folder = self.given_folder or Path(tempfile.mkdtemp(prefix="loopback-azure-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.folder / "log.txt"
+        command = [sys.executable, "-m", "tests.azure", "--folder", str(self.folder), "--child"]
+        command += ["--group", self.group, "--location", self.location, "--workspace", self.workspace]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            )
+        line = self.process.stdout.readline()
+        if not line:
+            said = self.log.read_text()
+            self.__exit__()
+            raise RuntimeError(f"the loopback Azure did not start:\n{said}")
+        said = json.loads(line)
+        self.port, self.authority = said["port"], said["ca"]
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.environment = environment(self.port, self.authority, self.home())
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """End it, with everything that it started."""
+        self.session.close()
+        self.process.stdin.close()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        if self.given_folder is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def home(self) -> Path:
+        """Return a new home folder: the SDK caches addresses and logins there."""
+        return Path(tempfile.mkdtemp(prefix="home-", dir=self.folder))
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """Ask the admin interface."""
+        answer = self.session.request(method, f"{self.base}{path}", timeout=60, **options)
+        if not answer.ok:
+            raise ValueError(answer.text)
+        return answer.json()
+
+    def requests(self, **patterns: str) -> list[dict[str, Any]]:
+        """Return the requests whose method, host, path, status, known, fault ... match these regular expressions."""
+        return self.call("GET", "/requests", params=patterns)
+
+    def forget_requests(self) -> None:
+        """Empty the log of requests (the file keeps them)."""
+        self.call("DELETE", "/requests")
+
+    def fault(self, kind: str, match: str = "", times: int = 1, **options: Any) -> None:
+        """Let something go wrong: see tests/azure/faults.py."""
+        self.call("POST", "/faults", json={"kind": kind, "match": match, "times": times, **options})
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the faults that still wait for their occasion."""
+        return self.call("GET", "/faults")
+
+    def forget_faults(self) -> None:
+        """Take back the faults that have not happened yet."""
+        self.call("DELETE", "/faults")
+
+    def add_workspace(self, name: str, group: str, location: str = "westeurope") -> None:
+        """Create a workspace as if it had always been there."""
+        self.call("POST", "/workspaces", json={"name": name, "group": group, "location": location})
+
+    def state(self) -> dict[str, Any]:
+        """Return what there is, by workspace."""
+        return self.call("GET", "/state")
+
+
+def main(run: Callable[..., None], arguments: Any) -> None:
+    """Serve in the foreground, for `python -m tests.azure`."""
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="loopback-azure-"))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def ready(server: Any) -> None:
+        if arguments.workspace:
+            server.state.group(arguments.group, arguments.location)
+            server.state.workspace(arguments.workspace, arguments.group, arguments.location)
+        if arguments.child:
+            print(json.dumps({"port": server.state.port, "ca": str(server.authority.file)}), flush=True)
+            return
+        home = folder / "home"
+        home.mkdir(exist_ok=True)
+        for name, value in environment(server.state.port, str(server.authority.file), home).items():
+            print(f"{name}={value}")
+        print(
+            f"# requests: {folder / 'requests.jsonl'} and http://127.0.0.1:{server.state.port}/requests; Ctrl-C ends it"
+        )
+        sys.stdout.flush()
+
+    try:
+        run(folder, arguments.port, ready)
+    finally:
+        if arguments.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
