@@ -15,10 +15,10 @@ env: .venv/installed
 .venv/installed: requirements.txt
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.txt)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python -r requirements.txt
 	@touch $@
 
 # Resolves pyproject.toml for every supported Python into requirements.txt.
 lock: env
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev pyproject.toml \
+	@$(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --group dev pyproject.toml \
 		--no-header --output-file requirements.txt
