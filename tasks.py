@@ -48,7 +48,7 @@ def reported() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def release_context(locked_by: str | None = None, warm: bool = False) -> Iterator["Context"]:
+def release_context(locked_by: str | None = None) -> Iterator["Context"]:
     """Give what the steps work with; a task that changes something holds the workspace's lock."""
     from lib import interpreter, lock, platforms, settings
     from lib.records import Records
@@ -60,7 +60,7 @@ def release_context(locked_by: str | None = None, warm: bool = False) -> Iterato
             stack.enter_context(lock.held(loaded.folder, locked_by))
         warmed = stack.enter_context(interpreter.opened(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, warmed)
-        yield Context(loaded, platform, Records(loaded.records), warmed)
+        yield Context(loaded, platform, Records(loaded.records), warmed, ask=asked)
 
 
 def bring(target: str, only: bool, force: bool) -> None:
@@ -148,6 +148,13 @@ def workspace(_: Invoke) -> None:
         print(context.platform.workspace())
 
 
+@task
+def attach(_: Invoke) -> None:
+    """Attach the training VM of .env to the workspace."""
+    with release_context(locked_by="attach") as context:
+        print(context.platform.attach())
+
+
 @task(help={"format": "table, or json for machines"})
 def status(_: Invoke, format: str = "table") -> None:
     """Show every step as fresh, stale, missing, held or failed, and why."""
@@ -199,7 +206,8 @@ def stop(_: Invoke, service: str = "", yes: bool = False) -> None:
 
     with release_context(locked_by="stop") as context:
         chosen = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
-        if confirmed("stopped", [f"service {one.name} on port {one.port}" for one in chosen], yes):
+        plan = [f"service {one.name}" for one in chosen]
+        if confirmed(f"stopped ({context.platform.stopping})", plan, yes):
             for one in chosen:
                 context.platform.stop(one)
 
@@ -209,15 +217,18 @@ def stop(_: Invoke, service: str = "", yes: bool = False) -> None:
         "kind": "service, image, model or workspace (everything)",
         "name": "only the one of this name",
         "yes": "do it without asking",
+        "production": "also the production service, without its name being typed",
     }
 )
-def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False) -> None:
+def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False, production: bool = False) -> None:
     """Remove what was created: everything, or one kind of thing, or one thing. Shows the plan first."""
     from lib import removal
 
     with release_context(locked_by="destroy") as context:
         plan = removal.plan(context.platform, kind, name)
-        if confirmed("removed", [f"{one.kind} {one.name}: {one.detail}" for one in plan], yes):
+        lines = [f"{one.kind} {one.name}: {one.detail}" for one in plan]
+        named = "" if production else removal.production_in(context.settings, plan)
+        if confirmed("removed", lines, yes, named):
             removal.carry_out(context.platform, plan)
 
 
@@ -246,13 +257,21 @@ def known(value: str, values: list[str]) -> str:
     return value
 
 
-def confirmed(done: str, plan: list[str], yes: bool) -> bool:
-    """Show a plan, and ask unless it was said beforehand."""
+def confirmed(done: str, plan: list[str], yes: bool, production: str = "") -> bool:
+    """Show a plan, and ask unless it was said beforehand. The production service must be named where it is in it."""
     from lib.errors import RefusedError
 
     print("\n".join([f"To be {done}:", *(f"  {line}" for line in plan)]) if plan else f"Nothing to be {done}")
-    if not plan or yes:
+    if not plan or (yes and not production):
         return bool(plan)
     if not sys.stdin.isatty():
-        raise RefusedError("nobody can be asked here\nAdd --yes if this is what you want")
-    return input("Go on? [y/N] ").strip().lower() == "y"
+        flags = "--yes --production" if production else "--yes"
+        raise RefusedError(f"nobody can be asked here\nAdd {flags} if this is what you want")
+    if production:
+        return input(f"{production} is in production. Type its name to go on: ").strip() == production
+    return asked("Go on?")
+
+
+def asked(question: str) -> bool:
+    """Ask whoever sits at the terminal; nobody there is a no."""
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() == "y"

@@ -3,30 +3,21 @@
 import importlib.metadata
 import os
 import shutil
-import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from lib import files
+from lib import files, interpreter, platforms
 from lib.errors import ReleaseError, SettingsError
 from lib.image.assemble import ENVIRONMENT, pins, whole
-from lib.settings import Settings, load
+from lib.platforms.base import Finding
+from lib.settings import load
 
 PYTHONS = ((3, 11), (3, 13))
-FREE_BYTES = 500 << 20
 PRIVATE = 0o600
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was looked at; `fix` says what to do, and is empty where all is well."""
-
-    what: str
-    fix: str = ""
+FREE_BYTES = 500 << 20
 
 
 def check(root: Path) -> Iterator[Finding]:
@@ -40,11 +31,15 @@ def check(root: Path) -> Iterator[Finding]:
     try:
         settings = load(root)
     except SettingsError as error:
-        yield from (Finding("settings", problem) for problem in str(error).splitlines())
+        yield from (Finding(what="settings", fix=problem) for problem in str(error).splitlines())
         return
-    yield Finding("settings of config/ and .env")
-    yield from ports(settings)
-    yield disk(settings.root)
+    yield Finding(what="settings of config/ and .env")
+    room = disk(root)
+    yield room
+    if room.fix:
+        return
+    with interpreter.opened(root, settings.records / "interpreter.log") as warmed:
+        yield from platforms.connect(settings, warmed).check()
 
 
 def python() -> Finding:
@@ -52,8 +47,8 @@ def python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     oldest, newest = PYTHONS
     if oldest <= sys.version_info[:2] <= newest:
-        return Finding(f"Python {version}")
-    return Finding(f"Python {version}", "use Python 3.11, 3.12 or 3.13: make env PYTHON=python3.11")
+        return Finding(what=f"Python {version}")
+    return Finding(what=f"Python {version}", fix="use Python 3.11, 3.12 or 3.13: make env PYTHON=python3.11")
 
 
 def packages(root: Path) -> Finding:
@@ -69,8 +64,10 @@ def packages(root: Path) -> Finding:
         if (one.marker is None or one.marker.evaluate()) and not installed(one.name, str(one.specifier))
     ]
     if wrong:
-        return Finding("installed packages", f"{', '.join(wrong[:5])} differ from requirements.txt: run `make env`")
-    return Finding(f"installed packages: {len(wanted)} pins of requirements.txt")
+        return Finding(
+            what="installed packages", fix=f"{', '.join(wrong[:5])} differ from requirements.txt: run `make env`"
+        )
+    return Finding(what=f"installed packages: {len(wanted)} pins of requirements.txt")
 
 
 def installed(name: str, pinned: str) -> bool:
@@ -86,22 +83,22 @@ def environment_file(root: Path) -> Finding:
     path = root / ".env"
     if not path.exists():
         files.write(path, (root / ".env.example").read_bytes(), mode=PRIVATE)
-        return Finding(".env made from .env.example")
+        return Finding(what=".env made from .env.example")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        return Finding(".env", "others on this machine can read it: chmod 600 .env")
-    return Finding(".env, which only you can read")
+        return Finding(what=".env", fix="others on this machine can read it: chmod 600 .env")
+    return Finding(what=".env, which only you can read")
 
 
 def ignored(root: Path) -> Finding:
     """Check that git ignores .env."""
     inside = git(root, "rev-parse", "--is-inside-work-tree")
     if inside is None:
-        return Finding("git (no repository here)")
+        return Finding(what="git (no repository here)")
     if git(root, "ls-files", "--error-unmatch", ".env") is not None:
-        return Finding(".env", "it is in git: git rm --cached .env, and change what was secret in it")
+        return Finding(what=".env", fix="it is in git: git rm --cached .env, and change what was secret in it")
     if git(root, "check-ignore", ".env") is None:
-        return Finding(".env", "git does not ignore it: add the line .env to .gitignore")
-    return Finding(".env is ignored by git")
+        return Finding(what=".env", fix="git does not ignore it: add the line .env to .gitignore")
+    return Finding(what=".env is ignored by git")
 
 
 def git(root: Path, *arguments: str) -> str | None:
@@ -118,8 +115,8 @@ def agreement(root: Path) -> Finding:
         chosen = pins(root / ENVIRONMENT)
         whole(chosen, (root / "requirements.txt").read_text())
     except ReleaseError as error:
-        return Finding(ENVIRONMENT, str(error).replace("\n", ": "))
-    return Finding(f"{ENVIRONMENT} agrees with requirements.txt")
+        return Finding(what=ENVIRONMENT, fix=str(error).replace("\n", ": "))
+    return Finding(what=f"{ENVIRONMENT} agrees with requirements.txt")
 
 
 def project_files(root: Path) -> Iterator[Finding]:
@@ -129,32 +126,15 @@ def project_files(root: Path) -> Iterator[Finding]:
         text = path.read_text() if path.exists() else ""
         missing = [function for function in functions if f"def {function}(" not in text]
         fix = f"it must define {' and '.join(missing)}: see CONTRIBUTING.md, Your own model" if missing else ""
-        yield Finding(name, fix)
-
-
-def ports(settings: Settings) -> Iterator[Finding]:
-    """Check that the services' ports are free, or used by this workspace."""
-    ours = (settings.folder / "services").exists()
-    services = settings.release.services
-    for service in (services.aci, services.aks):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            busy = probe.connect_ex(("127.0.0.1", service.port)) == 0
-        if busy and not (ours and (settings.folder / "services" / service.name).exists()):
-            yield Finding(
-                f"port {service.port}", f"something else listens there: choose another port for {service.name}"
-            )
-        else:
-            yield Finding(f"port {service.port} for {service.name}")
+        yield Finding(what=name, fix=fix)
 
 
 def disk(root: Path) -> Finding:
     """Check that there is room, and that it may be written to."""
     free = shutil.disk_usage(root).free
     if not os.access(root, os.W_OK):
-        return Finding("disk", f"{root} cannot be written to: change its owner or rights")
+        return Finding(what="disk", fix=f"{root} cannot be written to: change its owner or rights")
     if free < FREE_BYTES:
-        return Finding(
-            "disk", f"{free >> 20} MB are free, {FREE_BYTES >> 20} MB needed: remove something, or `invoke destroy`"
-        )
-    return Finding(f"disk: {free >> 30} GB free")
+        needed = f"{free >> 20} MB are free, {FREE_BYTES >> 20} MB needed"
+        return Finding(what="disk", fix=f"{needed}: remove something, or `invoke destroy`")
+    return Finding(what=f"disk: {free >> 30} GB free")

@@ -3,9 +3,10 @@
 A fingerprint maps the name of each file and setting to its content: a file's sha256, a setting's value as JSON.
 """
 
-import json
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from lib.files import digest_file, source_files
 
@@ -24,7 +25,10 @@ def of_files(root: Path, *names: str) -> Fingerprint:
 
 def of_settings(section: str, **settings: Any) -> Fingerprint:
     """Fingerprint settings of one section of config/release.toml."""
-    return {f"{section}.{name}": json.dumps(value, sort_keys=True) for name, value in settings.items()}
+    return {
+        f"{section}.{name}": msgspec.json.encode(value, order="deterministic").decode()
+        for name, value in settings.items()
+    }
 
 
 def differences(before: Fingerprint, now: Fingerprint) -> str:

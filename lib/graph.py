@@ -1,7 +1,9 @@
 """The release's graph: which step is fresh, why not, and how it is brought up to date. The Make in Make/Invoke."""
 
+import itertools
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -36,6 +38,7 @@ def status(context: Context) -> list[State]:
     """Return the state of every step, changing nothing."""
     states: list[State] = []
     failure = context.records.failure()
+    verify(context, STEPS)
     for step in STEPS:
         state = examine(context, step, states[-1] if states else None)
         if failure and failure.step == step.name and state.kind in ("stale", "missing"):
@@ -68,7 +71,31 @@ def reason(context: Context, step: Step, record: Record, before: State | None) -
         return f"{before.step} is {before.kind}"
     if record.previous != digest_before(context, step):
         return f"{step.record.filename} does not belong to this {record_before(step).filename}"
-    return differences(record.inputs, step.inputs(context)) or step.absent(context, record)
+    changes = differences(record.inputs, step.inputs(context))
+    if changes or step.name in context.absences:
+        return changes or context.absences[step.name]
+    return step.absent(context, record)
+
+
+def verify(context: Context, steps: Collection[Step]) -> None:
+    """Ask the platform, side by side, whether what the records tell of is there, up to the first that has changed."""
+    with ThreadPoolExecutor() as pool:
+        asked = {step.name: pool.submit(step.absent, context, record) for step, record in unchanged(context, steps)}
+        context.absences = {name: answer.result() for name, answer in asked.items()}
+
+
+def unchanged(context: Context, steps: Collection[Step]) -> Iterator[tuple[Step, Record]]:
+    """Yield the steps whose records belong together and whose inputs are today's, up to the first other one."""
+    previous = ""
+    for step in steps:
+        try:
+            found = context.records.read(step.record, task_of(step))
+        except ReleaseError:
+            return  # examine() tells of it
+        if not found or found[0].previous != previous or differences(found[0].inputs, step.inputs(context)):
+            return
+        yield step, found[0]
+        previous = found[1]
 
 
 def record_before(step: Step) -> type[Record]:
@@ -101,6 +128,7 @@ def update(
     Steps after a verdict to hold stay as they are.
     """
     states: list[State] = []
+    verify(context, list(itertools.takewhile(lambda step: step.name not in forced, until(target))))
     for step in until(target):
         force = step.name in forced
         state = examine(context, step, states[-1] if states else None)

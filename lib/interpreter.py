@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import ReleaseError
+from lib.settings import SECRETS
 
 LIMIT_S = 300.0
 
@@ -117,4 +118,4 @@ def result(answer: dict[str, Any], function: str, log: Path) -> Any:
 
 def environment() -> dict[str, str]:
     """Return the environment for a process of the user's code: this one's, without secrets."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SCORING_KEY")}
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}

@@ -2,6 +2,7 @@
 
 from lib.errors import RefusedError, SettingsError
 from lib.platforms.base import Platform, Resource
+from lib.settings import Settings
 
 KINDS = ("service", "image", "model", "workspace")
 
@@ -21,6 +22,12 @@ def plan(platform: Platform, kind: str, name: str = "") -> list[Resource]:
     if name and any((one.kind, one.name) in in_use for one in chosen):
         raise RefusedError(f"{kind} {name} is in production\nRelease another one first, or `invoke destroy` everything")
     return [one for one in chosen if (one.kind, one.name) not in in_use]
+
+
+def production_in(settings: Settings, resources: list[Resource]) -> str:
+    """Return the name of the production service where it would be removed, else an empty string."""
+    name = settings.release.services.aks.name
+    return name if any((one.kind, one.name) == ("service", name) for one in resources) else ""
 
 
 def carry_out(platform: Platform, resources: list[Resource]) -> None:

@@ -4,9 +4,8 @@ import json
 import sys
 from typing import Any
 
-from lib.checkup import Finding
 from lib.graph import State
-from lib.platforms.base import Production
+from lib.platforms.base import Finding, Production
 from lib.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord, Record
 from lib.steps.context import Context
 

@@ -1,21 +1,24 @@
-"""Read config/ and .env, and report everything that is wrong with them at once."""
+"""The settings of a release, read once from config/ and .env. All that is wrong with them is reported at once."""
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from lib.errors import SettingsError
 from lib.gate import Rule
+from lib.parsing import parse, read
 
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z]([a-z0-9-]{1,30})[a-z0-9]$", description="3 to 32 of a-z, 0-9 and -")]
+ComputeName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{1,14}[a-zA-Z0-9]$")]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Above0 = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
+Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 KEY_LENGTH = 32
-T = TypeVar("T", bound=msgspec.Struct)
+SECRETS = ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY", "AZURE_CLIENT_SECRET", "VM_PASSWORD")
+SIGN_IN = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 
 class Secret:
@@ -45,6 +48,13 @@ class Workspace(Struct, frozen=True):
     location: str
 
 
+class AksWebservice(Struct, frozen=True):
+    """aks_webservice.json, which may be missing: an AKS cluster and a service that are there already."""
+
+    aks_name: str | None = None
+    aks_service_name: Name | None = None
+
+
 class Model(Struct, frozen=True):
     """What is trained and registered."""
 
@@ -56,32 +66,105 @@ class Model(Struct, frozen=True):
 class Train(Struct, frozen=True):
     """How model/train.py is run; the parameters become its arguments."""
 
-    compute: Literal["local"] = "local"
-    timeout_s: Seconds = 600
+    compute: Literal["local", "env", "vm", "cluster"] = "local"
+    timeout_s: Above0 = 600
     parameters: dict[str, int | float | str] = {}
 
 
-class Service(Struct, frozen=True):
-    """One web service."""
+class LocalService(Struct, frozen=True):
+    """A service on this machine."""
 
-    name: Name
     port: Port
     workers: Positive = 1
+
+
+class AciContainer(Struct, frozen=True):
+    """A service on Azure Container Instances; an empty location is the workspace's."""
+
+    cpu_cores: Above0 = 1.0
+    memory_gb: Above0 = 1.0
+    location: str = ""
+
+
+class Autoscale(Struct, frozen=True):
+    """How many replicas there may be, and at how much of their capacity more are started."""
+
+    min_replicas: Positive = 1
+    max_replicas: Positive = 10
+    target_percent: Percent = 70
+
+
+class AksContainers(Struct, frozen=True):
+    """A service on an AKS cluster, with a fixed number of replicas or `autoscale`."""
+
+    cpu_cores: Above0 = 0.5
+    memory_gb: Above0 = 1.0
+    replicas: Positive = 2
+    autoscale: Autoscale | None = None
+
+
+class Service(Struct, frozen=True):
+    """One web service: its name, and what it is made of on each platform."""
+
+    name: Name
+    local: LocalService
+    azureml: AciContainer | AksContainers
+
+
+class Staging(Service, frozen=True):
+    """The staging service, on Azure in Azure Container Instances."""
+
+    azureml: AciContainer = AciContainer()
+
+
+class Production(Service, frozen=True):
+    """The production service, on Azure in an AKS cluster."""
+
+    azureml: AksContainers = AksContainers()
 
 
 class Services(Struct, frozen=True):
     """The staging service (aci) and the production service (aks)."""
 
-    aci: Service
-    aks: Service
+    aci: Staging
+    aks: Production
 
 
 class Limits(Struct, frozen=True):
     """Limits of the services and their tests."""
 
     request_bytes: Positive = 1048576
-    start_timeout_s: Seconds = 60
+    start_timeout_s: Above0 = 60
     test_rows: Positive = 20
+
+
+class Cluster(Struct, frozen=True):
+    """The AmlCompute that trains where train.compute is `cluster`; it scales to zero."""
+
+    name: ComputeName = "training"
+    vm_size: str = "Standard_DS2_v2"
+    max_nodes: Positive = 1
+    idle_s: Positive = 300
+
+
+class AksCluster(Struct, frozen=True):
+    """The AKS cluster of the production service; an empty location is the workspace's."""
+
+    name: ComputeName = "release-aks"
+    vm_size: str = "Standard_D3_v2"
+    nodes: Positive = 3
+    location: str = ""
+
+
+class Azureml(Struct, frozen=True):
+    """Azure ML. `create` names what may be created, which costs money: workspace, cluster, aks."""
+
+    create: list[Literal["workspace", "cluster", "aks"]] = []
+    vm: ComputeName = "training-vm"
+    cluster: Cluster = Cluster()
+    aks: AksCluster = AksCluster()
+    build_timeout_s: Above0 = 3600
+    deploy_timeout_s: Above0 = 1800
 
 
 class Release(Struct, frozen=True):
@@ -92,15 +175,28 @@ class Release(Struct, frozen=True):
     gate: Rule
     services: Services
     limits: Limits
+    azureml: Azureml = Azureml()
 
 
 class Environment(Struct, frozen=True):
     """.env and the environment, which goes before .env."""
 
-    platform: Literal["local"] = "local"
+    platform: Literal["local", "azureml"] = "local"
     local_workspace: str = ".workspace"
     scoring_key_primary: Secret | None = None
     scoring_key_secondary: Secret | None = None
+    azure_tenant_id: str | None = None
+    azure_client_id: str | None = None
+    azure_client_secret: Secret | None = None
+    azure_subscription_id: str | None = None
+    azure_resource_group: str | None = None
+    azure_workspace_name: str | None = None
+    azure_location: str | None = None
+    vm_resource_id: str | None = None
+    vm_user: str | None = None
+    vm_password: Secret | None = None
+    vm_ssh_key_file: str | None = None
+    vm_ssh_port: str = "22"
 
 
 class Settings(Struct, frozen=True):
@@ -113,13 +209,19 @@ class Settings(Struct, frozen=True):
 
     @property
     def folder(self) -> Path:
-        """Where the local platform keeps everything."""
+        """Where the local platform keeps everything, and another one what it has downloaded."""
         return self.root / self.environment.local_workspace
 
     @property
     def records(self) -> Path:
         """Where the records of this platform are."""
         return self.root / "artifacts" / self.environment.platform
+
+    def of_platform(self, service: Service) -> Struct:
+        """What a service is made of on this platform."""
+        found = getattr(service, self.environment.platform)
+        assert isinstance(found, Struct)  # noqa: S101 - the platforms' names are those of the fields
+        return found
 
 
 def load(root: Path) -> Settings:
@@ -128,57 +230,37 @@ def load(root: Path) -> Settings:
     workspace = read(Workspace, parse(root / "config/config.json", problems), "config/config.json", problems)
     release = read(Release, parse(root / "config/release.toml", problems), "config/release.toml", problems)
     environment = read(Environment, read_environment(root / ".env", problems), ".env", problems)
-    if release:
+    release = with_existing_service(root / "config/aks_webservice.json", release, problems)
+    if release and environment:
         check_services(release, problems)
+        check_computes(release, environment, problems)
     if problems or not (workspace and release and environment):
         raise SettingsError("\n".join(problems))
-    return Settings(root=root, workspace=workspace, release=release, environment=environment)
+    return Settings(root=root, workspace=overridden(workspace, environment), release=release, environment=environment)
 
 
-def parse(path: Path, problems: list[str]) -> dict[str, Any] | None:
-    """Parse a file of JSON or TOML; a broken one is a problem, and None."""
-    try:
-        content = path.read_bytes()
-        found = tomllib.loads(content.decode()) if path.suffix == ".toml" else msgspec.json.decode(content)
-        return msgspec.convert(found, dict[str, Any])
-    except FileNotFoundError:
-        problems.append(f"{path.parent.name}/{path.name} is missing: restore it from git")
-    except (ValueError, msgspec.DecodeError) as error:
-        problems.append(f"{path.parent.name}/{path.name} cannot be read: {error}")
-    return None
+def overridden(workspace: Workspace, environment: Environment) -> Workspace:
+    """Let AZURE_SUBSCRIPTION_ID and its like go before config.json."""
+    given = {name: getattr(environment, f"azure_{name}") for name in workspace.__struct_fields__}
+    return msgspec.structs.replace(workspace, **{name: value for name, value in given.items() if value})
 
 
-def read(kind: type[T], found: dict[str, Any] | None, place: str, problems: list[str]) -> T | None:
-    """Convert field by field, so that all problems are found and not only the first."""
-    if found is None:
-        return None
-    before = len(problems)
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    values = {
-        name: read_field(fields[name], value, f"{place}: {name}", problems)
-        for name, value in found.items()
-        if name in fields
-    }
-    known = ", ".join(fields)
-    problems += [f"{place}: {name} is unknown, known are {known}" for name in found if name not in fields]
-    missing = [name for name, field in fields.items() if field.required and name not in found]
-    problems += [f"{place}: {name} is missing" for name in missing]
-    return kind(**values) if len(problems) == before else None
-
-
-def read_field(field: msgspec.structs.FieldInfo, value: Any, place: str, problems: list[str]) -> Any:
-    """Convert one value, or one section of values."""
-    if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct) and isinstance(value, dict):
-        return read(field.type, value, place, problems)
-    try:
-        return value if isinstance(value, Secret) else msgspec.convert(value, field.type)
-    except msgspec.ValidationError as error:
-        problems.append(f"{place}: {str(error)[0].lower()}{str(error)[1:]}")
-        return None
+def with_existing_service(path: Path, release: Release | None, problems: list[str]) -> Release | None:
+    """Let the cluster and the service of aks_webservice.json, where there is one, go before those of release.toml."""
+    if release is None or not path.exists():
+        return release
+    found = read(AksWebservice, parse(path, problems), f"config/{path.name}", problems) or AksWebservice()
+    replace = msgspec.structs.replace
+    services, azureml = release.services, release.azureml
+    if found.aks_service_name:
+        services = replace(services, aks=replace(services.aks, name=found.aks_service_name))
+    if found.aks_name:
+        azureml = replace(azureml, aks=replace(azureml.aks, name=found.aks_name))
+    return replace(release, services=services, azureml=azureml)
 
 
 def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
-    """Merge .env and the environment; keys become secrets at once."""
+    """Merge .env and the environment; what is secret becomes a Secret at once."""
     from dotenv import dotenv_values
 
     known = {name.upper() for name in Environment.__struct_fields__}
@@ -192,7 +274,10 @@ def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
                 f".env: {name} must be {KEY_LENGTH} or more ASCII characters without spaces: "
                 "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
             )
-    return {name.lower(): Secret(value) if "KEY" in name else value for name, value in given.items() if name in known}
+    some = [name for name in SIGN_IN if given.get(name)]
+    if "AZURE_CLIENT_SECRET" in some and (missing := [name for name in SIGN_IN if name not in some]):
+        problems.append(f".env: {' and '.join(missing)} must be set too, as AZURE_CLIENT_SECRET is")
+    return {name.lower(): Secret(value) if name in SECRETS else value for name, value in given.items() if name in known}
 
 
 def check_services(release: Release, problems: list[str]) -> None:
@@ -200,5 +285,17 @@ def check_services(release: Release, problems: list[str]) -> None:
     aci, aks = release.services.aci, release.services.aks
     if aci.name == aks.name:
         problems.append(f"config/release.toml: services.aci and services.aks are both named {aci.name}")
-    if aci.port == aks.port:
-        problems.append(f"config/release.toml: services.aci and services.aks both use port {aci.port}")
+    if aci.local.port == aks.local.port:
+        problems.append(f"config/release.toml: services.aci and services.aks both use port {aci.local.port}")
+    scale = aks.azureml.autoscale
+    if scale and scale.min_replicas > scale.max_replicas:
+        problems.append("config/release.toml: services.aks.azureml.autoscale has more min_replicas than max_replicas")
+
+
+def check_computes(release: Release, environment: Environment, problems: list[str]) -> None:
+    """Check that the platform has the compute that trains, and that .env says what it needs."""
+    compute = release.train.compute
+    if environment.platform == "local" and compute != "local":
+        problems.append(f'config/release.toml: train.compute = "{compute}" needs PLATFORM=azureml in .env')
+    if not environment.vm_ssh_port.isdigit():
+        problems.append(".env: VM_SSH_PORT must be a number")

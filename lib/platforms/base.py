@@ -1,6 +1,6 @@
 """What a platform is: mechanism only. It gets or creates, is safe to repeat, waits with a limit, returns plain data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -83,19 +83,44 @@ class Resource(Plain, frozen=True):
     detail: str
 
 
+class Finding(Plain, frozen=True):
+    """What was looked at; `fix` says what to do, and is empty where all is well."""
+
+    what: str
+    fix: str = ""
+
+
 class Platform(Protocol):
-    """One workspace of one platform. Model methods speak of the model named in the settings."""
+    """One workspace of one platform. Model methods speak of the model named in the settings.
+
+    `stopping` says in a few words what it means to stop a service.
+    """
 
     name: str
+    stopping: str
+
+    def check(self) -> Iterator[Finding]:
+        """Check what a release will need, before anything is created."""
 
     def workspace(self) -> str:
         """Get the workspace, create it only if it is not found, and describe it."""
+
+    def attach(self) -> str:
+        """Attach the VM of .env to the workspace, unless it is attached, and describe it."""
 
     def find_run(self, fingerprint: str) -> Run | None:
         """Return a completed run with this fingerprint."""
 
     def train(self, job: Job, tell: Tell) -> Run:
-        """Run model/train.py, tell its log line by line, and wait. Raises ReleaseError where it does not complete."""
+        """Run model/train.py, tell its log line by line, and wait; a run of the same fingerprint that is still going is
+        taken up instead. Raises ReleaseError where it does not complete.
+        """
+
+    def running(self, fingerprint: str) -> str | None:
+        """Return the id of a run that goes on without the release that started it."""
+
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run."""
 
     def output(self, run_id: str, filename: str) -> Path:
         """Return a run's output file on this machine, verified by its digest."""

@@ -15,15 +15,20 @@ R = TypeVar("R", bound=Record)
 
 @dataclass
 class Context:
-    """What a release works with. `found` holds the records read or written so far, each with its digest."""
+    """What a release works with. `found` holds the records read or written so far, each with its digest.
+
+    `absences` holds, by step, what the platform has said of results that looked fresh.
+    """
 
     settings: Settings
     platform: Platform
     records: Records
     interpreter: Interpreter
     tell: Callable[[str], None] = lambda _line: None
+    ask: Callable[[str], bool] = lambda _question: False
     forced: bool = False
     found: dict[type[Record], tuple[Record, str]] = field(default_factory=dict)
+    absences: dict[str, str] = field(default_factory=dict)
 
     def get(self, kind: type[R]) -> R:
         """Return the record of a step that is known to be fresh."""

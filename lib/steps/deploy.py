@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Literal, cast
 
+import msgspec
+
 from lib.errors import SettingsError
 from lib.fingerprints import Fingerprint, of_settings
 from lib.platforms.base import Deployment
@@ -16,7 +18,7 @@ Target = Literal["aci", "aks"]
 def service_inputs(target: Target) -> Callable[[Context], Fingerprint]:
     def inputs(context: Context) -> Fingerprint:
         service = service_of(context, target)
-        chosen = {name: getattr(service, name) for name in service.__struct_fields__}
+        chosen = {"name": service.name} | msgspec.structs.asdict(context.settings.of_platform(service))
         limits = context.settings.release.limits
         return of_settings(f"services.{target}", **chosen) | of_settings("limits", request_bytes=limits.request_bytes)
 

@@ -33,8 +33,9 @@ def nothing_absent(_context: Context, _record: Record) -> str:
 
 
 def pointer_absent(context: Context, _record: AksTestRecord) -> str:
-    production, service = context.platform.production(), context.get(AksRecord)
-    if production and (production.version, production.image) == (service.model_version, service.image):
+    production = context.platform.production()
+    service, _ = context.records.read(AksRecord, "aks") or (None, "")
+    if service and production and (production.version, production.image) == (service.model_version, service.image):
         return ""
     return f"production is version {production.version if production else 'none'}"
 

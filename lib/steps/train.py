@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.files import digest
 from lib.fingerprints import Fingerprint, of_files, of_settings
 from lib.image.assemble import ENVIRONMENT
-from lib.platforms.base import Job
+from lib.platforms.base import Job, Run
 from lib.records import RunRecord, encode
 from lib.steps.context import Context
 
@@ -35,9 +35,7 @@ def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
         commit=commit(context.settings.root),
         timeout_s=settings.train.timeout_s,
     )
-    run = (None if context.forced else context.platform.find_run(job.fingerprint)) or context.platform.train(
-        job, context.tell
-    )
+    run = (None if context.forced else context.platform.find_run(job.fingerprint)) or run_job(context, job)
     return RunRecord(
         inputs=inputs,
         previous=previous,
@@ -48,6 +46,17 @@ def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
         metrics=run.metrics,
         outputs=run.outputs,
     )
+
+
+def run_job(context: Context, job: Job) -> Run:
+    """Run a job; one that goes on when its release is interrupted is cancelled if whoever interrupts it wants so."""
+    try:
+        return context.platform.train(job, context.tell)
+    except KeyboardInterrupt:
+        run_id = context.platform.running(job.fingerprint)
+        if run_id and context.ask(f"Run {run_id} goes on, and the next `invoke train` takes it up. Cancel it?"):
+            context.platform.cancel(run_id)
+        raise
 
 
 def commit(root: Path) -> str:

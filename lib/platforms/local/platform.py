@@ -3,13 +3,15 @@
 import datetime
 import json
 import shutil
+import socket
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib.errors import RefusedError, ReleaseError
+from lib.errors import RefusedError, ReleaseError, SettingsError
 from lib.interpreter import Interpreter
-from lib.platforms.base import Deployment, Job, ModelVersion, Production, Resource, Run, Tell, WebService
+from lib.platforms.base import Deployment, Finding, Job, ModelVersion, Production, Resource, Run, Tell, WebService
 from lib.platforms.local.contents import Contents
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.services import Services
@@ -26,10 +28,12 @@ class LocalPlatform:
     """The workspace in one folder; see lib/platforms/base.py for what each method promises."""
 
     name = "local"
+    stopping = "their processes end"
 
     def __init__(self, settings: Settings, interpreter: Interpreter) -> None:
         self.root = settings.root
         self.folder = settings.folder
+        self.release = settings.release
         self.model = settings.release.model
         self.store = Store(self.folder / "workspace.db")
         self.contents = Contents(self.folder / "files")
@@ -39,6 +43,16 @@ class LocalPlatform:
             self.folder / "services", self.images, self.store, self.key_ring, interpreter, settings.release.limits
         )
 
+    def check(self) -> Iterator[Finding]:
+        for service in (self.release.services.aci, self.release.services.aks):
+            with socket.socket() as probe:
+                busy = probe.connect_ex(("127.0.0.1", service.local.port)) == 0
+            place = f"port {service.local.port}"
+            if busy and not (self.folder / "services" / service.name).exists():
+                yield Finding(what=place, fix=f"something else listens there: choose another port for {service.name}")
+            else:
+                yield Finding(what=f"{place} for {service.name}")
+
     def workspace(self) -> str:
         counts = {table: self.count(table) for table in ("runs", "models", "services")}
         return f"{self.folder}: " + ", ".join(f"{count} {table}" for table, count in counts.items())
@@ -47,6 +61,9 @@ class LocalPlatform:
         """Count the rows of a table."""
         row = self.store.one(f"SELECT count(*) AS count FROM {table}")  # noqa: S608 - names are ours
         return int(row["count"]) if row else 0
+
+    def attach(self) -> str:
+        raise SettingsError("only PLATFORM=azureml has a VM to attach\nSet it in .env, or train on this machine")
 
     # Runs
 
@@ -88,6 +105,12 @@ class LocalPlatform:
             "UPDATE runs SET status = 'Completed', metrics = ?, outputs = ? WHERE run_id = ?", metrics, outputs, run_id
         )
         return Run(run_id=run_id, metrics=metrics, outputs=outputs)
+
+    def running(self, fingerprint: str) -> str | None:
+        return None  # a run here ends with the release that started it
+
+    def cancel(self, run_id: str) -> None:
+        self.store.do("UPDATE runs SET status = 'Canceled' WHERE run_id = ? AND status = 'Running'", run_id)
 
     def collect(self, outputs: Path) -> tuple[dict[str, float], dict[str, str]]:
         """Keep a run's outputs by their content. Raises ReleaseError where one is missing."""

@@ -65,7 +65,7 @@ def start(
         environment,
         image=str(image),
         control=str(replica / "control"),
-        workers=deployment.service.workers,
+        workers=deployment.service.local.workers,
     )
     try:
         return Candidate(name, channel, loaded(channel, replica / "log.txt", limits.start_timeout_s), replica)

@@ -65,8 +65,8 @@ class Services:
             self.store.put(
                 "services",
                 name=service.name,
-                port=service.port,
-                workers=service.workers,
+                port=service.local.port,
+                workers=service.local.workers,
                 image=deployment.image,
                 model_name=deployment.model_name,
                 model_version=deployment.model_version,
@@ -79,7 +79,7 @@ class Services:
         """Give the service's listening socket: that of the replica which serves, or a new one."""
         found = (
             replica.listener(self.folder / service.name / str(row["replica"]))
-            if row and row["port"] == service.port
+            if row and row["port"] == service.local.port
             else None
         )
         with found or bind(service) as listener:
@@ -96,7 +96,7 @@ class Services:
             trouble = trouble or differing(
                 uri, key.reveal(), identity(row["model_name"], row["model_version"], row["image"])
             )
-        if not trouble and (row["workers"], row["port"]) != (service.workers, service.port):
+        if not trouble and (row["workers"], row["port"]) != (service.local.workers, service.local.port):
             trouble = "its port or number of workers is another in the settings"
         return WebService(
             name=service.name, scoring_uri=uri, image=row["image"], model_version=row["model_version"], trouble=trouble
@@ -131,17 +131,23 @@ def wanted(row: dict[str, object], deployment: Deployment) -> bool:
     """Tell whether a service already serves what is to be deployed."""
     service = deployment.service
     serving = (row["image"], row["model_name"], row["model_version"], row["workers"], row["port"])
-    asked = (deployment.image, deployment.model_name, deployment.model_version, service.workers, service.port)
+    asked = (
+        deployment.image,
+        deployment.model_name,
+        deployment.model_version,
+        service.local.workers,
+        service.local.port,
+    )
     return not row["stopped"] and serving == asked
 
 
 def bind(service: Service) -> socket.socket:
     """Listen on a service's port. Raises ReleaseError where it is taken."""
     try:
-        return socket.create_server(("127.0.0.1", service.port), backlog=2048)
+        return socket.create_server(("127.0.0.1", service.local.port), backlog=2048)
     except OSError as error:
         raise ReleaseError(
-            f"{service.name} cannot listen on port {service.port}: {error.strerror}\n"
+            f"{service.name} cannot listen on port {service.local.port}: {error.strerror}\n"
             "Stop what uses the port, or choose another one in config/release.toml"
         ) from None
 
