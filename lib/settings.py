@@ -78,7 +78,7 @@ class LocalService(Struct, frozen=True):
     workers: Positive = 1
 
 
-class AciContainer(Struct, frozen=True):
+class AciContainer(Struct, frozen=True, tag="aci"):
     """A service on Azure Container Instances; an empty location is the workspace's."""
 
     cpu_cores: Above0 = 1.0
@@ -94,7 +94,7 @@ class Autoscale(Struct, frozen=True):
     target_percent: Percent = 70
 
 
-class AksContainers(Struct, frozen=True):
+class AksContainers(Struct, frozen=True, tag="aks"):
     """A service on an AKS cluster, with a fixed number of replicas or `autoscale`."""
 
     cpu_cores: Above0 = 0.5
