@@ -59,7 +59,10 @@ class Interpreter:
         """
         with contextlib.closing(self.spawn(function, self.log, {}, **arguments)) as channel:
             channel.settimeout(limit_s)
-            return result(receive(channel), function, self.log)
+            try:
+                return result(receive(channel), function, self.log)
+            except TimeoutError:
+                raise CallError(f"{function} gave no answer within {limit_s:g} s; its log is {self.log}") from None
 
     def spawn(self, function: str, log: Path, environment: dict[str, str], **arguments: Any) -> socket.socket:
         """Call `module:function` in a fork that writes to a log, and return the channel to it.
@@ -74,6 +77,7 @@ class Interpreter:
             try:
                 socket.send_fds(requests, [json.dumps(request).encode() + b"\n"], [theirs.fileno(), file.fileno()])
             except OSError:
+                ours.close()
                 raise CallError(f"the interpreter for {function} has died; its log is {self.log}") from None
         return ours
 

@@ -89,19 +89,20 @@ def run(request: dict[str, Any], channel_fd: int, log_fd: int) -> None:
     try:
         function = getattr(importlib.import_module(module), name)
         if getattr(function, "takes_channel", False):
-            answer = {"result": function(channel, **request["arguments"])}
+            result = function(channel, **request["arguments"])
         else:
             threading.Thread(target=end_with, args=[channel], daemon=True).start()
-            answer = {"result": function(**request["arguments"])}
+            result = function(**request["arguments"])
+        answer = json.dumps({"result": result})
     except BaseException as error:
         if os.getpid() != process or (isinstance(error, SystemExit) and not error.code):
             os._exit(0)  # a server's worker, or a server, that was told to end
         traceback.print_exc()
-        answer = {"error": told(error)}
+        answer = json.dumps({"error": told(error)})
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(OSError):
-        channel.sendall(json.dumps(answer).encode() + b"\n")
+        channel.sendall(answer.encode() + b"\n")
     os._exit(0)
 
 

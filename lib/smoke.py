@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lib.errors import UnhealthyError
 from lib.webservice import Client, Identity, differing
 
 REQUESTS = 100
@@ -52,12 +53,16 @@ def unlike(client: Client, body: bytes, allowed: range) -> str:
 
 
 def latency_ms(uri: str, key: str, rows: list[Any]) -> tuple[float, float]:
-    """Return the median and the 99th percentile of REQUESTS one-row requests, in milliseconds."""
+    """Return the median and the 99th percentile of REQUESTS one-row requests, in milliseconds.
+
+    Raises UnhealthyError where one of them is not answered with predictions.
+    """
     client = Client(uri, key)
     times = []
     for place in range(REQUESTS):
         body = json.dumps({"data": [rows[place % len(rows)]]}).encode()
         begin = time.perf_counter()
-        client.ask(body)
+        if fault := unlike(client, body, range(200, 201)):
+            raise UnhealthyError(f"request {place + 1} of {REQUESTS} in a row failed: {fault}")
         times.append((time.perf_counter() - begin) * 1000)
     return statistics.median(times), statistics.quantiles(times, n=100)[98]

@@ -1,12 +1,9 @@
 """Files by their content: kept once, never changed, verified when read."""
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from lib.errors import ReleaseError
-from lib.files import digest_file
+from lib.files import digest_file, write
 
 
 class Contents:
@@ -20,15 +17,11 @@ class Contents:
         return self.folder / sha256[:2] / sha256
 
     def add(self, path: Path) -> str:
-        """Keep a file's content and return its sha256."""
+        """Keep a file's content and return its sha256. What was kept and is damaged is replaced."""
         sha256 = digest_file(path)
         place = self.place(sha256)
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(dir=place.parent, prefix=".aside-")
-            os.close(handle)
-            shutil.copyfile(path, aside)
-            Path(aside).replace(place)
+        if not place.exists() or digest_file(place) != sha256:
+            write(place, path.read_bytes())
         return sha256
 
     def read(self, sha256: str, what: str) -> Path:

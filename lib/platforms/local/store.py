@@ -1,7 +1,11 @@
 """The workspace's database: runs, models, production history and services in SQLite."""
 
+import contextlib
+import fcntl
 import json
+import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +37,30 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        self.path = path
+        with self.told("opened"), alone(path.parent):
             self.connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self.connection.row_factory = sqlite3.Row
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.executescript(SCHEMA)
+
+    @contextlib.contextmanager
+    def told(self, done: str) -> Iterator[None]:
+        """Turn what is wrong with the file into a ReleaseError; a wrong statement is a bug, and stays what it is."""
+        try:
+            yield
         except sqlite3.DatabaseError as error:
-            raise ReleaseError(f"{path} cannot be opened: {error}\nRestore it, or move the workspace away") from None
+            if error.sqlite_errorname == "SQLITE_ERROR" or isinstance(error, sqlite3.IntegrityError):
+                raise
+            raise ReleaseError(
+                f"{self.path} cannot be {done}: {error}\n"
+                "Is the disk full, or the folder not yours? A damaged file has to be restored, or moved away"
+            ) from None
 
     def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Return rows as dicts, their JSON parsed."""
-        rows = self.connection.execute(query, values).fetchall()
+        with self.told("read"):
+            rows = self.connection.execute(query, values).fetchall()
         return [
             {name: json.loads(value) if name in JSON_COLUMNS else value for name, value in dict(row).items()}
             for row in rows
@@ -57,14 +74,25 @@ class Store:
         """Insert a row, or replace the one with its key."""
         columns, marks = ", ".join(values), ", ".join("?" * len(values))
         content = [json.dumps(value) if name in JSON_COLUMNS else value for name, value in values.items()]
-        self.connection.execute(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", content)  # noqa: S608 - names are ours
+        self.do(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", *content)  # noqa: S608 - names are ours
 
     def do(self, statement: str, *values: Any) -> None:
         """Execute one statement."""
-        self.connection.execute(
-            statement, [json.dumps(value) if isinstance(value, dict) else value for value in values]
-        )
+        content = [json.dumps(value) if isinstance(value, dict) else value for value in values]
+        with self.told("written"):
+            self.connection.execute(statement, content)
 
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep others out of a folder: SQLite does not wait for its lock while it changes the mode of a new database."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

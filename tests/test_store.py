@@ -1,0 +1,184 @@
+"""The local workspace's database and its files by content: damage is told, and two releases can use them at once."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lib.errors import ReleaseError
+from lib.files import digest
+from lib.platforms.local.contents import Contents
+from lib.platforms.local.store import Store
+
+PAGE = 4096
+
+
+def open_store(path: Path) -> contextlib.closing[Store]:
+    return contextlib.closing(Store(path))
+
+
+@pytest.fixture
+def contents(tmp_path: Path) -> Contents:
+    return Contents(tmp_path / "files")
+
+
+@pytest.fixture
+def kept(tmp_path: Path, contents: Contents) -> str:
+    """Give the sha256 of content that is kept, and whose original is gone."""
+    original = tmp_path / "original"
+    original.write_bytes(b"a model")
+    sha256 = contents.add(original)
+    original.unlink()
+    return sha256
+
+
+def test_content_is_kept_by_its_digest(contents: Contents, kept: str) -> None:
+    assert kept == digest(b"a model")
+    assert contents.read(kept, "the model").read_bytes() == b"a model"
+
+
+def test_the_same_content_is_kept_once_and_nothing_else_is_left(tmp_path: Path, contents: Contents, kept: str) -> None:
+    again = tmp_path / "again"
+    again.write_bytes(b"a model")
+    assert contents.add(again) == kept
+    assert [path.name for path in contents.folder.rglob("*") if path.is_file()] == [kept]
+
+
+@pytest.mark.parametrize("damage", [b"another model", b"a mode", b""])
+def test_damaged_content_is_not_handed_out(contents: Contents, kept: str, damage: bytes) -> None:
+    contents.place(kept).write_bytes(damage)
+    with pytest.raises(ReleaseError, match=f"^the model is damaged: .*{kept}") as raised:
+        contents.read(kept, "the model")
+    assert len(str(raised.value).splitlines()) <= 3
+
+
+def test_missing_content_is_told(contents: Contents, kept: str) -> None:
+    contents.place(kept).unlink()
+    with pytest.raises(ReleaseError, match=f"^the model is gone: .*{kept}"):
+        contents.read(kept, "the model")
+
+
+def test_damaged_content_is_made_whole_by_adding_it_again(tmp_path: Path, contents: Contents, kept: str) -> None:
+    contents.place(kept).write_bytes(b"damage")
+    again = tmp_path / "again"
+    again.write_bytes(b"a model")
+    assert contents.add(again) == kept
+    assert contents.read(kept, "the model").read_bytes() == b"a model"
+
+
+def full(path: Path) -> Iterator[int]:
+    """Make a database with many pages, and yield the places of those that hold rows."""
+    with open_store(path) as store:
+        for version in range(500):
+            add_model(store, "diabetes", version)
+        store.do("PRAGMA wal_checkpoint(TRUNCATE)")
+    yield from range(PAGE * 8, path.stat().st_size - PAGE, PAGE)
+
+
+def add_model(store: Store, name: str, version: int) -> None:
+    store.put(
+        "models",
+        name=name,
+        version=version,
+        sha256=digest(f"{name} {version}".encode()),
+        run_id="run",
+        tags={"of": name},
+        created_at="now",
+    )
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xff" * PAGE])
+def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "workspace.db"
+    path.write_bytes(content)
+    with pytest.raises(ReleaseError, match=r"workspace\.db cannot be opened"):
+        Store(path)
+    assert path.read_bytes() == content
+
+
+def test_a_database_with_damaged_pages_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "workspace.db"
+    places = list(full(path))
+    with path.open("r+b") as file:
+        for place in places:
+            file.seek(place)
+            file.write(b"\xff" * PAGE)
+    with pytest.raises(ReleaseError, match=r"workspace\.db"), open_store(path) as store:
+        store.all("SELECT * FROM models WHERE tags != ''")
+
+
+def test_what_one_connection_writes_another_reads(tmp_path: Path) -> None:
+    with open_store(tmp_path / "workspace.db") as one, open_store(tmp_path / "workspace.db") as other:
+        add_model(one, "diabetes", 1)
+        found = other.one("SELECT * FROM models")
+        assert found is not None
+        assert found["tags"] == {"of": "diabetes"}
+        add_model(other, "diabetes", 2)
+        assert [row["version"] for row in one.all("SELECT version FROM models ORDER BY version")] == [1, 2]
+
+
+def test_two_connections_write_at_once_and_no_row_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "workspace.db"
+
+    def write(name: str) -> None:
+        with open_store(path) as store:
+            for version in range(100):
+                add_model(store, name, version)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ["one", "other"]))
+    with open_store(path) as store:
+        assert store.all("SELECT name, count(*) AS count FROM models GROUP BY name ORDER BY name") == [
+            {"name": "one", "count": 100},
+            {"name": "other", "count": 100},
+        ]
+
+
+def test_a_writer_waits_for_another_transaction(tmp_path: Path) -> None:
+    path = tmp_path / "workspace.db"
+
+    def write() -> None:
+        with open_store(path) as store:
+            add_model(store, "diabetes", 2)
+
+    with open_store(path) as one, ThreadPoolExecutor(1) as pool:
+        one.do("BEGIN IMMEDIATE")
+        add_model(one, "diabetes", 1)
+        writing = pool.submit(write)
+        with pytest.raises(TimeoutError):
+            writing.result(timeout=0.3)
+        one.do("COMMIT")
+        writing.result()
+        assert one.one("SELECT count(*) AS count FROM models") == {"count": 2}
+
+
+def test_many_releases_can_open_a_new_workspace_at_once(tmp_path: Path) -> None:
+    count = 8
+
+    def open_one(place: int) -> None:
+        together.wait()
+        with open_store(path) as store:
+            add_model(store, "diabetes", place)
+
+    for attempt in range(20):
+        path = tmp_path / f"{attempt}.db"
+        together = threading.Barrier(count)
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(open_one, range(count)))
+        with open_store(path) as store:
+            assert store.one("SELECT count(*) AS count FROM models") == {"count": count}
+
+
+def test_a_model_of_the_same_content_cannot_be_there_twice_but_for_a_deleted_one(tmp_path: Path) -> None:
+    with open_store(tmp_path / "workspace.db") as store:
+        add_model(store, "diabetes", 1)
+        sha256 = digest(b"diabetes 1")
+        store.do("UPDATE models SET deleted_at = 'now'")
+        add_model(store, "diabetes", 2)
+        store.do("UPDATE models SET sha256 = ? WHERE version = 2", sha256)
+        with pytest.raises(sqlite3.IntegrityError):
+            store.do("UPDATE models SET deleted_at = NULL")
