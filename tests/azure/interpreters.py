@@ -15,7 +15,8 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-META = {"azureml-defaults", "pip"}
+# What this brings is here, under the name azureml-sdk.
+META = {"azureml-defaults"}
 LIMIT_S = 900
 lock = threading.Lock()
 
@@ -35,7 +36,7 @@ def requirements(conda: dict[str, Any]) -> tuple[str, list[str]]:
         else:
             name, _, version = one.partition("=")
             packages.append(f"{name}=={version.strip('=')}" if version else name)
-    return python, [one for one in packages if Requirement(one).name.lower() not in META]
+    return python, [one for one in packages if Requirement(one).name.lower() != "pip"]
 
 
 def lacking(python: str, packages: list[str]) -> list[str]:
@@ -44,6 +45,8 @@ def lacking(python: str, packages: list[str]) -> list[str]:
     missing = [] if not python or here == ".".join(python.split(".")[:2]) else [f"python {python}, this is {here}"]
     for one in packages:
         wanted = Requirement(one)
+        if wanted.name.lower() in META:
+            continue
         try:
             version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:

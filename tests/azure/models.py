@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, request
 
 from tests.azure.state import Record, State, Workspace, new_id, now
 from tests.azure.web import SCOPE, Problem, body, here, workspace
@@ -150,7 +150,7 @@ def delete_model(model: str) -> Any:
     return "", 200
 
 
-def patch(found: Record, operations: Any) -> Any:
+def patch(found: Record, operations: Any) -> Record:
     """Do what a JSON patch says: add, replace and remove whole members and labels."""
     for one in operations:
         names = [part.replace("~1", "/").replace("~0", "~") for part in one["path"].strip("/").split("/")]
@@ -163,7 +163,7 @@ def patch(found: Record, operations: Any) -> Any:
             place[names[-1]] = one["value"]
         else:
             raise Problem(400, "BadRequest", f"the loopback Azure does not know the operation {one['op']}")
-    return jsonify(found) and found
+    return found
 
 
 def model_files(state: State, where: Workspace, model: Record) -> dict[str, bytes]:

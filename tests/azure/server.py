@@ -1,7 +1,6 @@
 """Puts the parts together: every request passes the journal and the faults, then the application of its host."""
 
 import io
-import json
 import re
 import secrets
 import signal
@@ -22,10 +21,12 @@ from tests.azure import (
     compute,
     environments,
     execution,
+    front,
     history,
     images,
     metrics,
     models,
+    operations,
     services,
     snapshots,
 )
@@ -38,6 +39,7 @@ from tests.azure.storage import Storage
 from tests.azure.web import application
 
 HTTP_FAULTS = ("throttle", "error", "reset", "slow", "unauthorized", "forbidden")
+DATA_PLANE = (history, metrics, artifacts, snapshots, execution, models, environments, images, operations, services)
 discovery = Blueprint("discovery", __name__)
 
 
@@ -62,12 +64,7 @@ class Server:
         self.authority = Authority(folder)
         self.state = State(folder, Storage(folder))
         key = secrets.token_hex(32)
-        everything = (history.web, metrics.web, artifacts.web, snapshots.web, execution.web, models.web) + (
-            environments.web,
-            images.web,
-            services.web,
-            compute.data,
-        )
+        everything = [part.web for part in DATA_PLANE] + [compute.data]
         self.hosts: list[tuple[str, Any]] = [
             (r"login\.microsoftonline\.com", application("aad", self.state, key, aad.web, open_to_all=True)),
             (r"management\.azure\.com", application("arm", self.state, key, arm.web, compute.web)),
@@ -75,7 +72,7 @@ class Server:
             (r"\w+\.(api\.azureml\.ms|\w+\.azureml\.net)", application("ml", self.state, key, *everything)),
         ]
         self.discovery = application("discovery", self.state, key, discovery, open_to_all=True)
-        self.admin = application("admin", self.state, key, admin.web, services.front, open_to_all=True)
+        self.admin = application("admin", self.state, key, admin.web, front.web, open_to_all=True)
         self.admin.config.update(JOURNAL=self.journal)
         self.gateway = Gateway(self.authority, lambda host: self.find(host) is not None, self.serve, port)
         self.gateway.refused = self.journal.refuse
@@ -161,8 +158,3 @@ def run(folder: Path, port: int, ready: Callable[[Server], None]) -> None:
         end.wait()
     finally:
         server.close()
-
-
-def describe(server: Server) -> str:
-    """Return what a client needs to know, as JSON."""
-    return json.dumps({"port": server.state.port, "ca": str(server.authority.file)})

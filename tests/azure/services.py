@@ -1,6 +1,255 @@
-"""x"""
+"""Web services on ACI and AKS: the records that the SDK reads and changes. What they serve comes true in deployments."""
 
-from flask import Blueprint
+import secrets
+from typing import Any
 
-web = Blueprint("services", __name__)
-front = Blueprint("front", __name__)
+from flask import Blueprint, jsonify, request
+
+from tests.azure import deployments
+from tests.azure.models import MANAGEMENT, find_model, has, patch
+from tests.azure.operations import begin
+from tests.azure.state import Record, now
+from tests.azure.web import Problem, body, here, state, workspace
+
+web = here(Blueprint("services", __name__, url_prefix=MANAGEMENT))
+QUOTA = "There is not enough quota for the service: {message}"
+HIDDEN = ("keys", "uses", "overwrite")
+CONTENT = ("imageId", "environmentImageRequest")
+COMMON: Record = {
+    "description": None,
+    "kvTags": {},
+    "properties": {},
+    "imageId": None,
+    "environmentImageRequest": None,
+    "appInsightsEnabled": False,
+    "scoringUri": None,
+    "error": None,
+    "createdBy": {"userObjectId": None, "userName": "loopback"},
+}
+ACI: Record = {
+    "authEnabled": False,
+    "cname": None,
+    "containerResourceRequirements": {"cpu": 0.1, "memoryInGB": 0.5},
+    "location": None,
+    "publicIp": None,
+    "publicFqdn": None,
+    "sslCertificate": None,
+    "sslEnabled": False,
+    "sslKey": None,
+}
+AKS: Record = {
+    "authEnabled": True,
+    "aadAuthEnabled": False,
+    "computeName": None,
+    "namespace": None,
+    "numReplicas": None,
+    "maxConcurrentRequestsPerContainer": 1,
+    "maxQueueWaitMs": 500,
+    "scoringTimeoutMs": 60000,
+    "dataCollection": {"storageEnabled": False, "eventHubEnabled": False},
+    "containerResourceRequirements": {
+        "cpu": 0.1,
+        "cpuLimit": None,
+        "memoryInGB": 0.5,
+        "memoryInGBLimit": None,
+        "gpu": None,
+    },
+    "livenessProbeRequirements": {
+        "initialDelaySeconds": 310,
+        "periodSeconds": 10,
+        "failureThreshold": 3,
+        "successThreshold": 1,
+        "timeoutSeconds": 2,
+    },
+    "autoScaler": {
+        "autoscaleEnabled": True,
+        "minReplicas": 1,
+        "maxReplicas": 10,
+        "targetUtilization": 70,
+        "refreshPeriodInSeconds": 1,
+    },
+}
+KINDS = {"ACI": ACI, "AKS": AKS}
+
+
+def fill(given: Record, defaults: Record) -> Record:
+    """Return what was given, with defaults for all that was not, at every depth."""
+    filled = {key: value for key, value in given.items() if value is not None}
+    for key, value in defaults.items():
+        nested = isinstance(value, dict) and value
+        filled[key] = fill(given.get(key) or {}, value) if nested else filled.get(key, value)
+    return filled
+
+
+@web.post("/services/validate/name/<name>")
+def validate_name(name: str) -> Any:
+    """Say whether a name is free."""
+    return complain(
+        f"Service {name} already exists, please use a different service name." * (name in workspace.services)
+    )
+
+
+@web.post("/services/validate")
+def validate() -> Any:
+    """Say whether a service can be created, changed or deleted so."""
+    given = body()
+    if given["type"] == "Create":
+        return complain(objection(given["createRequest"]))
+    return complain("" if given["serviceName"] in workspace.services else f"Service {given['serviceName']} not found")
+
+
+@web.post("/services/validate/resource")
+def validate_resource() -> Any:
+    """Say whether there is quota for a service."""
+    fault = state.faults.take(f"service {body()['name']}", "quota")
+    return complain(QUOTA.format(message=fault.message or "0 of 4 cores are left") if fault else "")
+
+
+def complain(message: str) -> Any:
+    """Answer a question of validity: the SDK reads the error of a good answer."""
+    return {"error": {"code": "BadRequest", "message": message}} if message else {}
+
+
+def objection(given: Record) -> str:
+    """Say why a service cannot be created so, or nothing."""
+    if given["computeType"] not in KINDS:
+        return f"the loopback Azure does not know services on {given['computeType']}"
+    compute = workspace.computes.get(given.get("computeName") or "")
+    if given["computeType"] == "AKS" and (compute is None or compute["properties"]["computeType"] != "AKS"):
+        return f"Compute target {given.get('computeName')} is not found or is not an AKS cluster"
+    if not (given.get("imageId") or given.get("environmentImageRequest")):
+        return "The service has neither an image nor an environment"
+    if given.get("imageId") and given["imageId"] not in workspace.images:
+        return f"Image {given['imageId']} not found"
+    return ""
+
+
+@web.post("/services")
+def create() -> Any:
+    """Create a service, or change one that may be overwritten."""
+    given = body()
+    name = given["name"]
+    if message := objection(given):
+        raise Problem(400, "BadRequest", message)
+    if name in workspace.services and not given.get("overwrite"):
+        raise Problem(409, "ServiceExists", f"Service {name} already exists")
+    made = describe(given)
+    known = workspace.services.get(name)
+    if known:
+        made["createdTime"] = known["createdTime"]
+    workspace.services[name] = made
+    operation = deployments.begin_rollout(made, "Service", update=known is not None)
+    return jsonify(show(made)), 202, operation.header(workspace)
+
+
+def describe(given: Record) -> Record:
+    """Return the record of a service to come."""
+    keys = given.get("keys") or {}
+    made = fill(given, COMMON | KINDS[given["computeType"]])
+    if given.get("numReplicas") and not given.get("autoScaler"):
+        made["autoScaler"]["autoscaleEnabled"] = False
+    return made | {
+        "keys": {name: keys.get(name) or secrets.token_urlsafe(24) for name in ("primaryKey", "secondaryKey")},
+        "location": given.get("location") or workspace.location,
+        "state": "Transitioning",
+        "createdTime": now(),
+        "updatedTime": now(),
+        "uses": used_models(made),
+    }
+
+
+def used_models(service: Record) -> list[str]:
+    """Return the models that a service uses, by name and version."""
+    if service["imageId"]:
+        return workspace.images[service["imageId"]]["modelIds"]
+    return [find_model(workspace, one)["id"] for one in service["environmentImageRequest"].get("modelIds") or []]
+
+
+def show(service: Record) -> Record:
+    """Return a service as Azure shows it."""
+    shown = {key: value for key, value in service.items() if key not in HIDDEN}
+    image = workspace.images.get(service["imageId"] or "")
+    models = [workspace.models[one] for one in service["uses"] if one in workspace.models]
+    return shown | {"models": models, "modelConfigMap": {}} | ({"imageDetails": image} if image else {})
+
+
+def find(name: str) -> Record:
+    """Return a service. Raises Problem where there is none."""
+    if name not in workspace.services:
+        raise Problem(404, "WebserviceNotFound", f"Service {name} not found")
+    return workspace.services[name]
+
+
+@web.get("/services/<name>")
+def get_service(name: str) -> Any:
+    """Return a service."""
+    return show(find(name))
+
+
+@web.get("/services")
+def list_services() -> Any:
+    """List services that meet the query."""
+    wanted, found = request.args, [show(one) for one in workspace.services.values()]
+    for name in ("computeType", "imageId"):
+        if name in wanted:
+            found = [one for one in found if one[name] == wanted[name]]
+    for name, field in (("modelId", "id"), ("modelName", "name")):
+        if name in wanted:
+            found = [one for one in found if wanted[name] in [model[field] for model in one["models"]]]
+    if "imageName" in wanted:
+        found = [one for one in found if (one["imageId"] or "").split(":")[0] == wanted["imageName"]]
+    for name, field in (("tags", "kvTags"), ("properties", "properties")):
+        if name in wanted:
+            found = [one for one in found if has(one[field], wanted[name])]
+    return {"value": found}
+
+
+@web.patch("/services/<name>")
+def patch_service(name: str) -> Any:
+    """Change a service; another content is rolled out."""
+    found, changes = find(name), request.get_json(force=True)
+    parts = {one["path"].strip("/").split("/")[0] for one in changes}
+    if unknown := parts - found.keys() - {"namespace"}:
+        raise Problem(400, "BadRequest", f"A service has no {', '.join(unknown)}")
+    patch(found, changes)
+    found |= {"updatedTime": now(), "uses": used_models(found)}
+    if not parts & {*CONTENT}:
+        operation = begin(workspace, "Service")
+        operation.end()
+        return show(found) | {"operationId": operation.id}
+    return "", 202, deployments.begin_rollout(found, "Service", update=True).header(workspace)
+
+
+@web.delete("/services/<name>")
+def delete_service(name: str) -> Any:
+    """Delete a service."""
+    if name not in workspace.services:
+        return "", 204
+    del workspace.services[name]
+    workspace.serving[name].replace(None)
+    return "", 200
+
+
+@web.post("/services/<name>/listkeys")
+def list_keys(name: str) -> Any:
+    """Return the keys of a service."""
+    return find(name)["keys"]
+
+
+@web.post("/services/<name>/regenerateKeys")
+def regenerate_keys(name: str) -> Any:
+    """Replace one of the keys of a service."""
+    given = body()
+    find(name)["keys"][f"{given['keyType'].lower()}Key"] = given.get("keyValue") or secrets.token_urlsafe(24)
+    operation = begin(workspace, "Service")
+    operation.end()
+    return "", 202, operation.header(workspace)
+
+
+@web.get("/services/<name>/logs")
+def logs(name: str) -> Any:
+    """Return the end of the log of the latest container."""
+    find(name)
+    files = workspace.serving[name].logs
+    lines = files[-1].read_text(errors="replace").splitlines() if files else []
+    return {"content": "\n".join(lines[-int(request.args.get("tail") or 5000) :])}
