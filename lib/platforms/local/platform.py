@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lib.errors import RefusedError, ReleaseError, SettingsError
 from lib.interpreter import Interpreter
 from lib.platforms.base import Deployment, Finding, Job, ModelVersion, Production, Resource, Run, Tell, WebService
@@ -151,13 +153,16 @@ class LocalPlatform:
         if found := self.one_model("sha256 = ?", sha256):
             return found
         newest = self.store.one("SELECT max(version) AS version FROM models WHERE name = ?", self.model.name)
-        version = ((newest and newest["version"]) or 0) + 1
-        self.store.put(
-            "models", name=self.model.name, version=version, sha256=sha256, run_id=run_id, tags=tags, created_at=now()
+        made = ModelVersion(
+            name=self.model.name,
+            version=((newest and newest["version"]) or 0) + 1,
+            sha256=sha256,
+            run_id=run_id,
+            tags=tags,
+            created_at=now(),
         )
-        return ModelVersion(
-            name=self.model.name, version=version, sha256=sha256, run_id=run_id, tags=tags, created_at=now()
-        )
+        self.store.put("models", **msgspec.structs.asdict(made))
+        return made
 
     def model_file(self, version: int) -> Path:
         found = self.find_model(version)
@@ -203,8 +208,8 @@ class LocalPlatform:
 
     def build_image(self, digest: str, folder: Path) -> str:
         if not (found := self.find_image(digest)):
-            self.images.mkdir(parents=True, exist_ok=True)
-            aside = self.images / f".aside-{uuid.uuid4().hex}"
+            aside = self.images / ".aside"  # what an interrupted build left is in nobody's way
+            shutil.rmtree(aside, ignore_errors=True)
             shutil.copytree(folder, aside)
             aside.rename(self.images / digest)
         return found or str(self.images / digest)
@@ -253,7 +258,7 @@ class LocalPlatform:
         if resource.kind == "service":
             self.services.remove(resource.name)
         elif resource.kind == "image":
-            shutil.rmtree(self.images / resource.name)
+            shutil.rmtree(self.images / resource.name, ignore_errors=True)
         elif resource.kind == "model":
             self.store.do(
                 "UPDATE models SET deleted_at = ? WHERE name = ? AND version = ?",
@@ -261,7 +266,7 @@ class LocalPlatform:
                 self.model.name,
                 int(resource.name),
             )
-        else:
+        elif resource.kind == "workspace":
             self.store.close()
             shutil.rmtree(self.folder)
 

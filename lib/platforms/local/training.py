@@ -49,13 +49,13 @@ def train(script: Path, arguments: list[str], folder: Path, limit_s: float, tell
 
     timer = threading.Timer(limit_s, end)
     timer.start()
-    try:
-        last = follow(process, log, tell)
-    finally:
-        timer.cancel()
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with process:
+        try:
+            last = follow(process, log, tell)
+        finally:
+            timer.cancel()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     if late.is_set():
         raise ReleaseError(f"{script.name} took longer than train.timeout_s = {limit_s:g}\nThe log is {log}")
     if process.returncode:

@@ -1,0 +1,366 @@
+"""What every platform does, written against the Protocol in lib/platforms/base.py.
+
+A platform is under contract once `GROUNDS` can give a workspace of it.
+"""
+
+import contextlib
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from conftest import Project
+
+from lib import platforms, settings
+from lib.errors import ReleaseError, UnhealthyError
+from lib.files import digest_file
+from lib.image.assemble import assemble
+from lib.interpreter import Interpreter
+from lib.platforms.base import Deployment, Job, ModelVersion, Platform, Production, Resource
+from lib.records import now
+from lib.settings import Service
+from lib.webservice import Client, differing, identity
+
+BROKEN = "\ndef init():\n    raise RuntimeError('this score.py is broken')\n"
+
+
+class Ground:
+    """A workspace of one platform, and the parts of a release that work on it."""
+
+    def __init__(self, root: Path, platform: str) -> None:
+        self.root = root
+        Project(root)
+        (root / ".env").write_text(f"PLATFORM={platform}\n")
+        self.settings = settings.load(root)
+        self.interpreter = Interpreter(root, root / "interpreter.log")
+        self.interpreter.start()
+        self.connected: list[Any] = []
+        self.platform = self.connect()
+        self.aci = self.settings.release.services.aci
+        self.aks = self.settings.release.services.aks
+
+    def connect(self, **environment: Any) -> Platform:
+        """Give the platform as a later release finds it."""
+        changed = msgspec.structs.replace(self.settings.environment, **environment)
+        loaded = msgspec.structs.replace(self.settings, environment=changed)
+        self.connected.append(platforms.connect(loaded, self.interpreter))
+        return self.connected[-1]
+
+    def job(self, alpha: float | str, timeout_s: float = 60) -> Job:
+        return Job(
+            experiment="contract",
+            compute=self.settings.release.train.compute,
+            parameters={"alpha": alpha, "seed": 1},
+            fingerprint=f"alpha {alpha}",
+            commit="none",
+            timeout_s=timeout_s,
+        )
+
+    def version(self, alpha: float) -> ModelVersion:
+        """Train and register once."""
+        run = self.platform.find_run(self.job(alpha).fingerprint) or self.platform.train(self.job(alpha), len)
+        return self.platform.register(run.run_id, {"alpha": str(alpha)})
+
+    def image(self, version: int, more: str = "") -> str:
+        """Build the image of a version, with more code at the end of its score.py."""
+        score = self.root / "service" / "score.py"
+        original = score.read_text()
+        score.write_text(original + more)
+        try:
+            made = assemble(self.root, self.platform.model_file(version))
+        finally:
+            score.write_text(original)
+        with tempfile.TemporaryDirectory() as folder:
+            made.write(Path(folder))
+            self.platform.build_image(made.digest, Path(folder))
+        return made.digest
+
+    def deployment(self, service: Service, model: ModelVersion, more: str = "") -> Deployment:
+        """Give what the step `image` and the step `aci` or `aks` would."""
+        expected = self.interpreter.call(
+            "lib.evaluation:expect",
+            root=str(self.root),
+            model=str(self.platform.model_file(model.version)),
+            holdout=str(self.platform.output(model.run_id, "holdout.json")),
+            count=5,
+        )
+        return Deployment(
+            service=service,
+            image=self.image(model.version, more),
+            model_name=model.name,
+            model_version=model.version,
+            **expected,
+        )
+
+    def trouble(self, deployment: Deployment) -> str:
+        """Ask the service from outside, with both keys, whether it serves a deployment; say what is wrong."""
+        found = self.platform.find_service(deployment.service)
+        if found is None or found.trouble:
+            return found.trouble if found else "not found"
+        known = identity(deployment.model_name, deployment.model_version, deployment.image)
+        for key in self.platform.keys(deployment.service):
+            client = Client(found.scoring_uri, key.reveal())
+            fault = differing(found.scoring_uri, key.reveal(), known)
+            if fault := fault or client.mismatch(deployment.rows, deployment.predictions):
+                return fault
+        return ""
+
+    def close(self) -> None:
+        for resource in self.platform.resources():
+            if resource.kind == "service":
+                self.platform.remove(resource)
+        self.interpreter.close()
+        for platform in self.connected:
+            platform.store.close()
+
+
+def listed(platform: Platform, kind: str) -> dict[str, Resource]:
+    return {resource.name: resource for resource in platform.resources() if resource.kind == kind}
+
+
+GROUNDS: dict[str, Callable[[Path], Ground]] = {"local": lambda folder: Ground(folder, "local")}
+
+
+@pytest.fixture(scope="module", params=sorted(GROUNDS))
+def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    made = GROUNDS[request.param](tmp_path_factory.mktemp("ground"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def empty(ground: Ground) -> Platform:
+    """Give a workspace in which nothing was ever made."""
+    return ground.connect(local_workspace=f"empty-{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="module")
+def one(ground: Ground) -> ModelVersion:
+    return ground.version(0.05)
+
+
+@pytest.fixture(scope="module")
+def two(ground: Ground, one: ModelVersion) -> ModelVersion:
+    return ground.version(0.5)
+
+
+def test_every_platform_is_under_contract() -> None:
+    assert set(GROUNDS) == set(platforms.PLATFORMS)
+
+
+class TestPlatform:
+    def test_the_workspace_is_created_once_and_found_again(self, ground: Ground, one: ModelVersion) -> None:
+        again = ground.connect()
+        assert again.workspace() == ground.platform.workspace() != ""
+        assert again.find_model(one.version) == ground.platform.find_model(one.version) is not None
+
+    def test_an_empty_workspace_has_nothing(self, ground: Ground, empty: Platform) -> None:
+        assert empty.find_run("any") is None
+        assert empty.find_model(1) is None
+        assert empty.production() is None
+        assert empty.history() == []
+        assert empty.find_image("0" * 64) is None
+        assert empty.find_service(ground.aci) is None
+        assert {resource.kind for resource in empty.resources()} <= {"workspace"}
+
+    # Runs
+
+    def test_training_gives_a_run_with_its_outputs_and_metrics_and_its_log(self, ground: Ground) -> None:
+        lines: list[str] = []
+        run = ground.platform.train(ground.job(0.5), lines.append)
+        assert run.metrics["mse"] > 0
+        assert set(run.outputs) >= {"model.joblib", "metrics.json", "holdout.json", "data.json"}
+        assert any("alpha 0.5" in line for line in lines)
+        for filename, sha256 in run.outputs.items():
+            assert digest_file(ground.platform.output(run.run_id, filename)) == sha256
+        assert ground.connect().find_run(ground.job(0.5).fingerprint) == run
+        assert ground.platform.find_run("another fingerprint") is None
+
+    def test_the_same_parameters_give_the_same_model_and_it_is_registered_once(
+        self, ground: Ground, one: ModelVersion
+    ) -> None:  # defect 9
+        run = ground.platform.train(ground.job(0.05), len)
+        assert run.run_id != one.run_id
+        assert run.outputs["model.joblib"] == one.sha256
+        assert ground.platform.register(one.run_id, {}) == one
+        assert ground.platform.register(run.run_id, {"other": "tags"}) == one
+
+    @pytest.mark.parametrize(
+        ("alpha", "timeout_s", "said"), [("not-a-number", 60, "not-a-number"), (0.4, 0.01, "timeout_s")]
+    )
+    def test_a_run_that_fails_raises_and_is_not_found(
+        self, ground: Ground, alpha: float | str, timeout_s: float, said: str
+    ) -> None:  # defect 22
+        job = ground.job(alpha, timeout_s)
+        with pytest.raises(ReleaseError, match=said):
+            ground.platform.train(job, len)
+        assert ground.platform.find_run(job.fingerprint) is None
+
+    def test_the_output_of_an_unknown_run_is_an_error(self, ground: Ground) -> None:
+        with pytest.raises(ReleaseError, match="no-such-run"):
+            ground.platform.output("no-such-run", "model.joblib")
+
+    # Models
+
+    def test_a_registered_model_is_found_with_its_lineage(self, ground: Ground, one: ModelVersion) -> None:
+        assert one.version == 1
+        assert one.tags == {"alpha": "0.05"}
+        assert ground.platform.find_model(1) == one
+        assert str(one.version) in listed(ground.platform, "model")
+        run = ground.platform.find_run(ground.job(0.05).fingerprint)
+        assert run is not None
+        assert run.outputs["model.joblib"] == one.sha256 == digest_file(ground.platform.model_file(1))
+
+    def test_a_version_is_never_given_twice(self, ground: Ground, two: ModelVersion) -> None:
+        first = ground.version(0.6)
+        assert first.version > two.version
+        ground.platform.remove(listed(ground.platform, "model")[str(first.version)])
+        assert ground.platform.find_model(first.version) is None
+        assert str(first.version) not in listed(ground.platform, "model")
+        with pytest.raises(ReleaseError, match=f"version {first.version}"):
+            ground.platform.model_file(first.version)
+        again = ground.platform.register(first.run_id, {})
+        assert again.version > first.version
+        assert again.sha256 == first.sha256
+
+    def test_a_model_file_is_verified_by_its_digest(self, ground: Ground) -> None:
+        version = ground.version(0.6).version
+        path = ground.platform.model_file(version)
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + b"?")
+        with pytest.raises(ReleaseError, match=f"version {version} is damaged"):
+            ground.platform.model_file(version)
+        path.write_bytes(content)
+        assert ground.platform.model_file(version) == path
+
+    # Production
+
+    def test_the_production_pointer_moves_and_history_is_kept(
+        self, ground: Ground, one: ModelVersion, two: ModelVersion
+    ) -> None:  # defect 2
+        before = ground.platform.history()
+        first = Production(version=one.version, image="image-1", since=now(), evidence={"run": one.run_id})
+        second = Production(version=two.version, image="image-2", since=now(), evidence={"run": two.run_id})
+        for production in (first, second):
+            ground.platform.promote(production)
+            assert ground.connect().production() == production
+        ground.platform.promote(Production(version=two.version, image="image-2", since="later", evidence={}))
+        assert ground.platform.history() == [second, first, *before]
+        ground.platform.promote(first)
+        assert ground.platform.production() == first
+        assert ground.platform.history() == [first, second, first, *before]
+
+    # Images
+
+    def test_an_image_is_built_once_and_found_by_its_digest(
+        self, ground: Ground, one: ModelVersion
+    ) -> None:  # defect 24
+        digest = ground.image(one.version, "\n# built once\n")
+        found = ground.connect().find_image(digest)
+        assert found is not None
+        assert ground.image(one.version, "\n# built once\n") == digest
+        assert ground.platform.find_image(digest) == found
+        assert list(listed(ground.platform, "image")).count(digest) == 1
+        ground.platform.remove(listed(ground.platform, "image")[digest])
+        assert ground.platform.find_image(digest) is None
+
+    # Services
+
+    def test_a_service_is_deployed_updated_stopped_brought_back_and_removed(
+        self, ground: Ground, one: ModelVersion, two: ModelVersion
+    ) -> None:  # defects 13 and 16
+        platform = ground.platform
+        platform.stop(ground.aci)
+        first, second = ground.deployment(ground.aci, one), ground.deployment(ground.aci, two)
+
+        made = platform.deploy(first)
+        assert (made.name, made.image, made.model_version, made.trouble) == (ground.aci.name, first.image, 1, "")
+        assert platform.find_service(ground.aci) == made == ground.connect().find_service(ground.aci)
+        assert ground.trouble(first) == ""
+        assert platform.deploy(first) == made
+
+        updated = platform.deploy(second)
+        assert (updated.scoring_uri, updated.model_version) == (made.scoring_uri, two.version)
+        assert ground.trouble(second) == ""
+        assert ground.trouble(first) != ""
+
+        for _ in range(2):
+            platform.stop(ground.aci)
+            stopped = platform.find_service(ground.aci)
+            assert stopped is not None
+            assert stopped.trouble
+        with pytest.raises(OSError, match="refused"):
+            Client(made.scoring_uri, None).ask(method="GET")
+        platform.deploy(second)
+        assert ground.trouble(second) == ""
+
+        service = listed(platform, "service")[ground.aci.name]
+        for _ in range(2):
+            platform.remove(service)
+            assert platform.find_service(ground.aci) is None
+            assert ground.aci.name not in listed(platform, "service")
+        with pytest.raises(OSError, match="refused"):
+            Client(made.scoring_uri, None).ask(method="GET")
+
+    def test_keys_stay_until_they_are_renewed_and_hold_from_the_next_deployment_on(
+        self, ground: Ground, one: ModelVersion
+    ) -> None:
+        deployment = ground.deployment(ground.aci, one)
+        uri = ground.platform.deploy(deployment).scoring_uri
+        before = [key.reveal() for key in ground.platform.keys(ground.aci)]
+        assert [key.reveal() for key in ground.connect().keys(ground.aci)] == before
+        ground.platform.renew_keys(ground.aci)
+        after = [key.reveal() for key in ground.platform.keys(ground.aci)]
+        assert len({*before, *after}) == 4
+        ground.platform.deploy(deployment)
+        assert ground.trouble(deployment) == ""
+        assert [Client(uri, key).ask(method="GET").status for key in before] == [401, 401]
+
+    def test_services_do_not_share_their_keys(self, ground: Ground) -> None:
+        keys = {key.reveal() for service in (ground.aci, ground.aks) for key in ground.platform.keys(service)}
+        assert len(keys) == 4
+
+    def test_an_unhealthy_deployment_raises_and_the_former_version_goes_on(
+        self, ground: Ground, one: ModelVersion, two: ModelVersion
+    ) -> None:  # defects 12 and 17
+        good = ground.deployment(ground.aci, one)
+        ground.platform.deploy(good)
+        with pytest.raises(UnhealthyError):
+            ground.platform.deploy(ground.deployment(ground.aci, two, BROKEN))
+        assert ground.trouble(good) == ""
+
+    def test_an_image_that_is_not_there_is_a_release_error(self, ground: Ground, one: ModelVersion) -> None:
+        good = ground.deployment(ground.aci, one)
+        ground.platform.deploy(good)
+        with pytest.raises(ReleaseError):
+            ground.platform.deploy(msgspec.structs.replace(good, image="0" * 64))
+        assert ground.trouble(good) == ""
+
+    # What was created
+
+    def test_removing_twice_is_no_error(self, ground: Ground, one: ModelVersion) -> None:
+        digest = ground.image(one.version, "\n# removed twice\n")
+        model = ground.version(0.6)
+        for resource in (
+            listed(ground.platform, "image")[digest],
+            listed(ground.platform, "model")[str(model.version)],
+        ):
+            for _ in range(2):
+                ground.platform.remove(resource)
+                assert resource.name not in listed(ground.platform, resource.kind)
+
+    def test_removing_one_thing_leaves_the_rest(self, ground: Ground, empty: Platform) -> None:
+        empty.promote(Production(version=1, image="image-1", since=now(), evidence={}))
+        (workspace,) = listed(empty, "workspace").values()
+        with contextlib.suppress(ReleaseError):
+            empty.remove(Resource(kind="run", name="no-such-run", detail=""))
+        assert ground.connect(local_workspace=Path(workspace.name).name).history() != []
+
+    def test_removing_the_workspace_removes_everything(self, ground: Ground, empty: Platform) -> None:
+        empty.promote(Production(version=1, image="image-1", since=now(), evidence={}))
+        (workspace,) = listed(empty, "workspace").values()
+        empty.remove(workspace)
+        assert ground.connect(local_workspace=Path(workspace.name).name).history() == []

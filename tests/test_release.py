@@ -1,0 +1,235 @@
+"""A release from nothing, and how it looks from outside; with what the other tests of releases look with."""
+
+import contextlib
+import functools
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from conftest import Project
+
+STEPS = ["train", "evaluate", "register", "image", "aci", "aci_test", "aks", "test"]
+RECORDS = [
+    "run_id.json",
+    "evaluation.json",
+    "model.json",
+    "image.json",
+    "aci_webservice.json",
+    "aci_test.json",
+    "aks_webservice.json",
+    "test.json",
+]
+LIMIT_S = 60.0
+
+
+def told(project: Project) -> dict[str, dict[str, Any]]:
+    return {one["step"]: one for one in json.loads(project.invoke("status", "--format", "json"))}
+
+
+def states(project: Project) -> dict[str, str]:
+    return {step: one["state"] for step, one in told(project).items()}
+
+
+def from_on(step: str) -> list[str]:
+    return STEPS[STEPS.index(step) :]
+
+
+def record(project: Project, name: str) -> dict[str, Any]:
+    return dict(json.loads((project.root / "artifacts/local" / name).read_bytes()))
+
+
+@functools.cache
+def key(project: Project, service: str = "aks") -> str:
+    found = re.search(r"primary +(\S+)", project.invoke("keys", "--service", service))
+    assert found
+    return found[1]
+
+
+def served(project: Project, service: str = "aks") -> str:
+    """Return the version that a service answers with, having compared its answers with the image's rows."""
+    image = record(project, "image.json")
+    uri = record(project, f"{service}_webservice.json")["scoring_uri"]
+    headers = {"Authorization": f"Bearer {key(project, service)}"}
+    answer = requests.post(uri, json={"data": image["rows"]}, headers=headers, timeout=LIMIT_S)
+    assert answer.status_code == 200, answer.text
+    if answer.headers["X-Image"] == image["digest"]:
+        numbers = isinstance(image["predictions"][0], float)
+        expected = pytest.approx(image["predictions"], rel=1e-9) if numbers else image["predictions"]
+        assert answer.json()["result"] == expected
+    return answer.headers["X-Model-Version"]
+
+
+def versions_in_production(project: Project) -> list[str]:
+    """Return the versions of the history, the newest first."""
+    return re.findall(r"^\d{4}-\S+ +(\d+) ", project.invoke("history"), re.MULTILINE)
+
+
+def processes(project: Project) -> dict[int, int]:
+    """Return the processes that work in the project's folder, each with its process group."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cwd").readlink() == project.root.resolve():
+                found[int(folder.name)] = os.getpgid(int(folder.name))
+    return found
+
+
+def server(project: Project, service: str) -> int:
+    """Return the process group that listens on a service's port."""
+    port = project.ports[["aci", "aks"].index(service)]
+    listening = {
+        f"socket:[{line.split()[9]}]"
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+    }
+    groups = set()
+    for pid, group in processes(project).items():
+        with contextlib.suppress(OSError):
+            if any(str(one.readlink()) in listening for one in Path(f"/proc/{pid}/fd").iterdir()):
+                groups.add(group)
+    assert len(groups) == 1, f"process groups {groups} listen for {service}"
+    return groups.pop()
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.01)  # leaves the processor to what is waited for
+
+
+def only_the_services_run(project: Project) -> None:
+    """Wait until no process but those of the two services is left of the project."""
+    services = {server(project, "aci"), server(project, "aks")}
+    assert len(services) == 2
+    eventually(lambda: set(processes(project).values()) <= services)
+
+
+@contextlib.contextmanager
+def changed(project: Project, name: str, old: str | None, new: str) -> Iterator[None]:
+    """Replace text in a file, or all of it where `old` is None, and put it back as it was."""
+    path = project.root / name
+    before = path.read_bytes() if path.exists() else None
+    try:
+        if old is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(new)
+        else:
+            project.edit(name, old, new)
+        yield
+    finally:
+        if before is None:
+            path.unlink()
+        else:
+            path.write_bytes(before)
+
+
+@pytest.fixture(scope="module")
+def again(released: Project) -> str:
+    return released.invoke("release")
+
+
+def test_a_first_release_writes_the_record_of_every_step(released: Project) -> None:
+    files = {path.name for path in (released.root / "artifacts/local").glob("*.json")}
+    assert files == set(RECORDS)
+
+
+def test_each_record_names_the_digest_of_the_one_before(released: Project) -> None:  # defect 7
+    previous = [record(released, name)["previous"] for name in RECORDS]
+    assert previous[0] == ""
+    assert len(set(previous)) == len(RECORDS)
+    assert all(re.fullmatch("[0-9a-f]{64}", one) for one in previous[1:])
+
+
+@pytest.mark.parametrize("service", ["aci", "aks"])
+def test_both_services_predict_as_the_registered_model_and_name_it(released: Project, service: str) -> None:
+    assert served(released, service) == "1"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer " + "x" * 32}], ids=["no key", "a wrong key"])
+def test_the_services_ask_for_a_key(released: Project, headers: dict[str, str]) -> None:  # defect 15
+    for port in released.ports:
+        answer = requests.post(
+            f"http://127.0.0.1:{port}/score", json={"data": [[0.0] * 10]}, headers=headers, timeout=LIMIT_S
+        )
+        assert answer.status_code == 401
+
+
+def test_the_history_tells_version_verdict_and_test(released: Project) -> None:  # defect 2
+    told = released.invoke("history")
+    assert versions_in_production(released) == ["1"]
+    assert "nothing is in production yet" in told
+    assert "checks" in told
+
+
+def test_after_a_release_nothing_runs_but_the_two_services(released: Project) -> None:
+    only_the_services_run(released)
+
+
+def test_a_second_release_runs_no_step(released: Project, again: str) -> None:
+    assert "Nothing to do" in again
+    lines = again.splitlines()[: len(STEPS)]
+    assert [line.split()[:2] for line in lines] == [[step, "fresh"] for step in STEPS]
+    assert set(states(released).values()) == {"fresh"}
+
+
+def test_a_second_release_changes_no_record_and_no_server(released: Project) -> None:
+    folder = released.root / "artifacts/local"
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("*.json")}
+    running = server(released, "aci"), server(released, "aks")
+    released.invoke("release")
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("*.json")} == before
+    assert (server(released, "aci"), server(released, "aks")) == running
+
+
+def test_a_release_works_from_a_subfolder(released: Project) -> None:
+    assert "Nothing to do" in released.invoke("release", cwd=released.root / "model")
+    assert not (released.root / "model/artifacts").exists()
+
+
+def test_status_tells_every_step_in_order_for_machines(released: Project) -> None:
+    found = json.loads(released.invoke("status", "--format", "json"))
+    assert [one["step"] for one in found] == STEPS
+    assert {name for one in found for name in one} == {"step", "state", "because", "summary"}
+    assert all(one["summary"] for one in found)
+
+
+def test_status_of_an_untouched_project_is_missing_throughout(project: Project) -> None:
+    assert set(states(project).values()) == {"missing"}
+    assert "Nothing was in production yet" in project.invoke("history")
+
+
+@pytest.mark.parametrize("task", ["release", "status", "history"])
+def test_pipes_get_plain_lines(released: Project, task: str) -> None:
+    told = released.invoke(task)
+    assert not set(told) & {"\033", "\r"}
+
+
+def test_no_record_and_no_log_holds_a_key(released: Project) -> None:  # defect 26
+    secrets = [key(released, service).encode() for service in ("aci", "aks")]
+    files = [path for name in ("artifacts", ".workspace") for path in (released.root / name).rglob("*")]
+    holders = {path.name for path in files if path.is_file() and any(one in path.read_bytes() for one in secrets)}
+    assert holders == {"keys.json"}
+    assert (released.root / ".workspace/keys.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_the_same_inputs_give_the_same_model_which_makes_no_new_version(released: Project) -> None:  # defect 9
+    before = record(released, "run_id.json")
+    running = server(released, "aks")
+    released.invoke("train", "--force")
+    after = record(released, "run_id.json")
+    assert after["run_id"] != before["run_id"]
+    assert after["outputs"] == before["outputs"]
+    told = released.invoke("release")
+    assert "unchanged: the same model" in told
+    assert server(released, "aks") == running
+    assert record(released, "model.json")["version"] == 1
+    assert versions_in_production(released) == ["1"]
