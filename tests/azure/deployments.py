@@ -101,6 +101,6 @@ def variables(where: Workspace, service: Record) -> dict[str, str]:
 
 
 def fail(service: Record, operation: Operation, error: Record, update: bool) -> None:
-    """Let a deployment fail."""
-    service |= {"state": "Unhealthy" if update else "Failed", "error": error}
+    """Let a deployment fail: on AKS an update that fails leaves the service unhealthy, all else has failed."""
+    service |= {"state": "Unhealthy" if update and service["computeType"] == "AKS" else "Failed", "error": error}
     operation.end("Failed", error)
