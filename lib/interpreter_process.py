@@ -113,11 +113,21 @@ def end_with(channel: socket.socket) -> None:
 
 
 def told(error: BaseException) -> str:
-    """Say what was raised, and where in the user's own files."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).parent.name in ("model", "service", "app")]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    """Say what was raised, and where in the user's own files.
+
+    Where it was raised because of something else, as a server ends when score.py fails, that is told which the user's
+    files raised, or which came first.
+    """
+    while not own(error) and (reason := error.__cause__ or error.__context__):
+        error = reason
+    where = f" ({Path(own(error)[-1].filename).name}, line {own(error)[-1].lineno})" if own(error) else ""
     return f"{type(error).__name__}: {error}{where}"
+
+
+def own(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of an error that are in the user's own files."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if Path(frame.filename).parent.name in ("model", "service")]
 
 
 if __name__ == "__main__":

@@ -17,14 +17,8 @@ def rehearse(folder: str, row: list[Any]) -> Any:
     """
     os.environ |= {f"SCORING_KEY_{name}": KEY for name in ("PRIMARY", "SECONDARY")}
     serve = runpy.run_path(str(Path(folder) / "serve.py"))
-    try:
-        application = serve["Server"]().load()
-    except SystemExit as error:
-        raise (
-            error.__context__.__cause__ or error.__context__ if error.__context__ else RuntimeError("init() failed")
-        ) from None
     body = json.dumps({"data": [row]}).encode()
-    status, content = post(application, body)
+    status, content = post(serve["Server"]().load(), body)
     if not status.startswith("200"):
         raise RuntimeError(
             f"score.py answers {status} {content.decode(errors='replace')[:200]} to a row of the hold-out"

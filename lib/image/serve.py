@@ -4,10 +4,12 @@ It goes into every image and imports nothing of the release.
 """
 
 import argparse
+import contextlib
 import hmac
 import os
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from gunicorn.app.base import BaseApplication
 
 HERE = Path(__file__).resolve().parent
 REQUEST_BYTES = 1048576
+LINGER_S = 2.0
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -47,7 +50,7 @@ class Guard:
             return self.application(request, start)
         status, message = fault
         start(status, [("Content-Type", "application/json"), ("Content-Length", str(len(message)))])
-        return [message]
+        return refused(message, request)
 
     def fault(self, request: dict[str, Any]) -> tuple[str, bytes] | None:
         """Return the status and the body for a request that must not go through."""
@@ -59,6 +62,17 @@ class Guard:
         if int(request.get("CONTENT_LENGTH") or 0) > self.request_bytes:
             return "413 Content Too Large", b'{"message": "the body is larger than %d bytes"}' % self.request_bytes
         return None
+
+
+def refused(message: bytes, request: dict[str, Any]) -> Iterator[bytes]:
+    """Answer, then read on for a moment: a client that is still sending would not read an answer before a reset."""
+    yield message
+    end = time.monotonic() + LINGER_S
+    with contextlib.suppress(OSError):
+        while (left := end - time.monotonic()) > 0:
+            request["gunicorn.socket"].settimeout(left)
+            if not request["wsgi.input"].read(1 << 16):
+                return
 
 
 class Server(BaseApplication):  # type: ignore[misc]

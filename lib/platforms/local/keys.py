@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from lib import files
+from lib.errors import ReleaseError
 from lib.settings import Environment, Secret
 
 KEY_BYTES = 24
@@ -41,4 +42,11 @@ class Keys:
 
     def read(self) -> dict[str, list[str]]:
         """Read the keys that were made here."""
-        return dict(json.loads(self.path.read_bytes())) if self.path.exists() else {}
+        try:
+            return dict(json.loads(self.path.read_bytes()))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise ReleaseError(
+                f"{self.path} is not whole: {error}\nRemove it: new keys are made, for the next deployment"
+            ) from None

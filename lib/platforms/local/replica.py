@@ -85,13 +85,7 @@ def loaded(channel: socket.socket, log: Path, limit_s: float) -> int:
             f"the replica was not ready after limits.start_timeout_s = {limit_s:g}\nIts log is {log}"
         ) from None
     except CallError as error:
-        raise UnhealthyError(f"the replica did not start: {last_words(log) or error}\nIts log is {log}") from None
-
-
-def last_words(log: Path) -> str:
-    """Return the last error in a replica's log."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if "Error" in line or "Exception" in line), "")
+        raise UnhealthyError(f"the replica did not start: {error}") from None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,553 @@
+"""The web services of the local platform: real replicas, asked over HTTP, updated under load, and killed."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import requests
+from conftest import free_port
+from test_interpreter import wait_until
+from test_platform_contract import BROKEN, Ground
+
+from lib import platforms, settings
+from lib.errors import RefusedError, ReleaseError, UnhealthyError
+from lib.platforms.base import Deployment, Platform, Resource
+from lib.settings import AciContainer, LocalService, Service
+from lib.webservice import Client, identity
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds replicas in /proc")
+
+DIES = "\ndef init():\n    os._exit(3)\n"
+HANGS = "\ndef init():\n    Path({mark!r}).touch()\n    __import__('threading').Event().wait()\n"
+WRAPPED = "\nrun_now = run\n@rawhttp\ndef run(request):\n"
+ANSWERS_AS_ANOTHER = (
+    f"{WRAPPED}    made = run_now(request)\n    made.headers['X-Model-Version'] = '99'\n    return made\n"
+)
+HANGS_WHEN_ASKED = f"{WRAPPED}    Path({{mark!r}}).touch()\n    __import__('threading').Event().wait()\n"
+HOLDS_POSTS = f"""{WRAPPED}
+    if request.headers.get("X-Hold"):
+        Path({{mark!r}}).touch()
+        while not Path(request.headers["X-Hold"]).exists():
+            __import__("time").sleep(0.01)
+    return run_now(request)
+"""
+TALKS = "\nprint('a line of score.py', flush=True)\n"
+
+DEPLOY = """
+import sys
+from pathlib import Path
+import msgspec
+from lib import interpreter, platforms, settings
+from lib.platforms.base import Deployment
+root = Path(sys.argv[1])
+with interpreter.opened(root, root / "interpreter.log") as warmed:
+    asked = msgspec.json.decode(sys.stdin.buffer.readline(), type=Deployment)
+    print(platforms.connect(settings.load(root), warmed).deploy(asked), flush=True)
+    sys.stdin.read()
+"""
+
+
+def on_port(name: str, port: int, workers: int = 1) -> Service:
+    return Service(name=name, local=LocalService(port=port, workers=workers), azureml=AciContainer())
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    made = Ground(tmp_path_factory.mktemp("services"), "local")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def service(ground: Ground) -> Iterator[Service]:
+    """Give a service that is not deployed yet, and check that nothing of it is left when it is removed."""
+    before = sessions(ground)
+    made = on_port(f"service-{uuid.uuid4().hex[:8]}", free_port(), workers=2)
+    yield made
+    ground.platform.remove(Resource(kind="service", name=made.name, detail=""))
+    wait_until(lambda: sessions(ground) <= before)
+
+
+@pytest.fixture
+def first(ground: Ground, service: Service) -> Deployment:
+    return ground.deployment(service, ground.version(0.05))
+
+
+@pytest.fixture
+def second(ground: Ground, service: Service) -> Deployment:
+    ground.version(0.05)
+    return ground.deployment(service, ground.version(0.5))
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """Give the path of a file that a spoiled score.py makes."""
+    return tmp_path / "mark"
+
+
+@pytest.fixture(scope="module")
+def shared(ground: Ground) -> Iterator[Deployment]:
+    """Give a service that serves, for tests that only ask it."""
+    service = on_port("shared", free_port(), workers=2)
+    deployment = ground.deployment(service, ground.version(0.05))
+    ground.platform.deploy(deployment)
+    yield deployment
+    ground.platform.remove(Resource(kind="service", name="shared", detail=""))
+
+
+def sessions(ground: Ground) -> set[int]:
+    """Return the sessions of all processes that run in the project: its interpreters and replicas."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == ground.root:
+                found.add(os.getsid(int(process.name)))
+    return found
+
+
+def members(session: int) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(process.name)) == session:
+                found.append(int(process.name))
+    return found
+
+
+def told(session: int) -> list[bytes]:
+    """Return the arguments and the environments of a session's processes, as everybody can see them."""
+    found = []
+    for process in members(session):
+        with contextlib.suppress(OSError):  # it has just ended
+            found += [Path(f"/proc/{process}/{part}").read_bytes() for part in ("cmdline", "environ")]
+    return found
+
+
+@contextlib.contextmanager
+def one_more(ground: Ground) -> Iterator[list[int]]:
+    """Give a list, with the session that began within the block when it has ended."""
+    before, found = sessions(ground), []
+    yield found
+    (new,) = sessions(ground) - before
+    found.append(new)
+
+
+def url(service: Service, path: str = "/score") -> str:
+    return f"http://127.0.0.1:{service.local.port}{path}"
+
+
+def keys(ground: Ground, service: Service) -> list[str]:
+    return [key.reveal() for key in ground.platform.keys(service)]
+
+
+def rows(deployment: Deployment) -> bytes:
+    return json.dumps({"data": deployment.rows}).encode()
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def other(platform_settings: settings.Settings, ground: Ground) -> contextlib.closing[Any]:
+    """Connect with other settings, and close the connection with the block."""
+    made = platforms.connect(platform_settings, ground.interpreter)
+    return contextlib.closing(closable(made))
+
+
+def closable(platform: Any) -> Platform:
+    platform.close = platform.store.close
+    return platform
+
+
+class TestAsking:
+    def test_both_keys_are_accepted(self, ground: Ground, shared: Deployment) -> None:
+        assert ground.trouble(shared) == ""
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda _: {},
+            lambda key: bearer(key + "x"),
+            lambda key: bearer(key[:-1]),
+            lambda key: bearer(""),
+            lambda key: {"Authorization": key},
+            lambda key: {"Authorization": f"Basic {key}"},
+            lambda _: {"Authorization": b"Bearer \xff\xfe"},
+        ],
+    )
+    def test_a_request_without_a_right_key_is_refused(
+        self, ground: Ground, shared: Deployment, spoil: Callable[[str], dict[str, str]]
+    ) -> None:  # defect 15
+        headers = spoil(keys(ground, shared.service)[0])
+        answer = requests.post(url(shared.service), data=rows(shared), headers=headers, timeout=30)
+        assert answer.status_code == 401
+        assert "Authorization: Bearer KEY" in answer.json()["message"]
+
+    def test_health_is_at_the_root_and_needs_no_key(self, shared: Deployment) -> None:
+        assert requests.get(url(shared.service, "/"), timeout=30).status_code == 200
+
+    @pytest.mark.parametrize("path", ["/score/", "/swagger.json", "//", "/no-such-path", "/./"])
+    def test_everything_else_needs_a_key(self, shared: Deployment, path: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", shared.service.local.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            assert connection.getresponse().status == 401
+
+    def test_an_answer_names_model_version_and_image(self, ground: Ground, shared: Deployment) -> None:
+        key = keys(ground, shared.service)[0]
+        expected = identity(shared.model_name, shared.model_version, shared.image)
+        for body, status in ((rows(shared), 200), (b"{", 400)):
+            answer = requests.post(url(shared.service), data=body, headers=bearer(key), timeout=30)
+            assert answer.status_code == status
+            assert expected.items() <= dict(answer.headers).items()
+
+    def test_a_chunked_body_is_refused(self, ground: Ground, shared: Deployment) -> None:
+        headers = bearer(keys(ground, shared.service)[0])
+        answer = requests.post(url(shared.service), data=iter([rows(shared)]), headers=headers, timeout=30)
+        assert answer.status_code == 411
+
+    def test_a_body_of_the_limit_is_scored_and_a_larger_one_is_refused(
+        self, ground: Ground, shared: Deployment
+    ) -> None:
+        client = Client(url(shared.service), keys(ground, shared.service)[0])
+        limit = ground.settings.release.limits.request_bytes
+        assert client.ask(rows(shared).ljust(limit)).status == 200
+        assert client.ask(rows(shared).ljust(limit + 1)).status == 413
+
+    @pytest.mark.parametrize(("with_key", "status"), [(True, 413), (False, 401)])
+    def test_a_client_that_sends_far_too_much_still_learns_why_it_is_refused(
+        self, ground: Ground, shared: Deployment, with_key: bool, status: int
+    ) -> None:
+        client = Client(url(shared.service), keys(ground, shared.service)[0] if with_key else None)
+        body = rows(shared).ljust(4 * ground.settings.release.limits.request_bytes)
+        assert [client.ask(body).status for _ in range(5)] == [status] * 5
+
+    def test_a_client_that_only_announces_too_much_is_refused(self, ground: Ground, shared: Deployment) -> None:
+        key = keys(ground, shared.service)[0]
+        head = f"POST /score HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {key}\r\nContent-Length: 99999999\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", shared.service.local.port), timeout=30) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(12) == b"HTTP/1.1 413"
+
+    def test_the_rows_that_it_is_checked_with_are_real_rows(self, ground: Ground, shared: Deployment) -> None:
+        model = ground.platform.find_model(shared.model_version)  # defect 19
+        assert model is not None
+        holdout = json.loads(ground.platform.output(model.run_id, "holdout.json").read_bytes())
+        assert shared.rows == holdout["data"][: len(shared.rows)]
+        assert all(abs(value) < 0.25 for row in shared.rows for value in row)
+
+
+class Load:
+    """Clients that ask a service all the time, some over kept connections and some with a new one each time."""
+
+    def __init__(self, address: str, key: str, deployments: list[Deployment]) -> None:
+        self.address = address
+        self.key = key
+        self.body = rows(deployments[0])
+        self.predictions = {str(one.model_version): one.predictions for one in deployments}
+        self.ended = threading.Event()
+        self.answers: list[list[str]] = [[] for _ in range(4)]
+        self.threads = [
+            threading.Thread(target=self.ask, args=[answers, place % 2 == 0])
+            for place, answers in enumerate(self.answers)
+        ]
+
+    def ask(self, answers: list[str], keep: bool) -> None:
+        with requests.Session() as session:
+            while not self.ended.is_set():
+                post = session.post if keep else requests.post
+                try:
+                    answers.append(self.version(post(self.address, self.body, headers=bearer(self.key), timeout=30)))
+                except (requests.RequestException, ValueError) as error:
+                    answers.append(f"{type(error).__name__}: {error}")
+
+    def version(self, answer: requests.Response) -> str:
+        """Return the version that answered, or what is wrong with its answer."""
+        version = answer.headers.get("X-Model-Version", "none")
+        right = answer.status_code == 200 and answer.json()["result"] == pytest.approx(self.predictions[version])
+        return version if right else f"status {answer.status_code}: {answer.text[:100]}"
+
+    def more(self, count: int = 40) -> set[str]:
+        """Wait for more answers of every client, and return what was answered to requests sent from now on."""
+        marks = [len(answers) + 1 for answers in self.answers]
+        for answers, begin in zip(self.answers, marks, strict=True):
+            wait_until(lambda answers=answers, end=begin + count: len(answers) >= end)
+        return {answer for answers, begin in zip(self.answers, marks, strict=True) for answer in answers[begin:]}
+
+    def __enter__(self) -> "Load":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+
+
+class TestUpdating:
+    @pytest.mark.slow
+    def test_an_update_under_load_loses_no_request(
+        self, ground: Ground, service: Service, first: Deployment, second: Deployment
+    ) -> None:  # defect 12
+        one, two = str(first.model_version), str(second.model_version)
+        ground.platform.deploy(first)
+        with Load(url(service), keys(ground, service)[0], [first, second]) as load:
+            assert load.more() == {one}
+            for _ in range(3):
+                ground.platform.deploy(second)
+                assert load.more() == {two}
+                ground.platform.deploy(first)
+                assert load.more() == {one}
+            with pytest.raises(UnhealthyError):
+                ground.platform.deploy(msgspec.structs.replace(second, predictions=first.predictions))
+            assert load.more() == {one}
+        assert {answer for answers in load.answers for answer in answers} == {one, two}
+
+    def test_a_request_that_is_being_answered_during_an_update_gets_its_answer(
+        self, ground: Ground, service: Service, second: Deployment, mark: Path
+    ) -> None:
+        held = ground.deployment(service, ground.version(0.05), HOLDS_POSTS.format(mark=str(mark)))
+        ground.platform.deploy(held)
+        key = keys(ground, service)[0]
+        let_go = mark.with_name("let-go")
+
+        def ask() -> requests.Response:
+            headers = bearer(key) | {"X-Hold": str(let_go)}
+            return requests.post(url(service), rows(held), headers=headers, timeout=60)
+
+        def let_go_after_the_update() -> None:
+            version = str(second.model_version)
+            wait_until(lambda: Client(url(service), key).ask(method="GET").headers["X-Model-Version"] == version)
+            let_go.touch()
+
+        with ThreadPoolExecutor(2) as pool:
+            asked = pool.submit(ask)
+            wait_until(mark.exists)
+            updated = pool.submit(let_go_after_the_update)
+            ground.platform.deploy(second)
+            updated.result()
+            answer = asked.result()
+        assert answer.headers["X-Model-Version"] == str(held.model_version)
+        assert answer.json()["result"] == pytest.approx(held.predictions)
+
+    def test_deploying_what_serves_already_starts_nothing(self, ground: Ground, first: Deployment) -> None:
+        ground.platform.deploy(first)
+        before = sessions(ground)
+        ground.platform.deploy(first)
+        assert sessions(ground) == before
+
+    def test_an_update_leaves_one_replica_with_its_workers(
+        self, ground: Ground, service: Service, first: Deployment, second: Deployment
+    ) -> None:
+        with one_more(ground) as replica:
+            ground.platform.deploy(first)
+            ground.platform.deploy(second)
+        wait_until(lambda: len(members(replica[0])) == 1 + service.local.workers)
+
+    def test_a_service_moves_to_another_port_and_number_of_workers(
+        self, ground: Ground, service: Service, first: Deployment
+    ) -> None:
+        ground.platform.deploy(first)
+        moved = msgspec.structs.replace(first, service=on_port(service.name, free_port(), workers=1))
+        found = ground.platform.find_service(moved.service)
+        assert found is not None
+        assert found.trouble
+        ground.platform.deploy(moved)
+        assert ground.trouble(moved) == ""
+        with pytest.raises(OSError, match="refused"):
+            Client(url(service), None).ask(method="GET")
+
+    @pytest.mark.parametrize(
+        ("more", "change", "start_timeout_s", "said"),
+        [
+            (BROKEN, {}, 60, "RuntimeError: this score.py is broken"),
+            ("\ndef (", {}, 60, "SyntaxError"),
+            (DIES, {}, 60, "ended"),
+            (HANGS, {}, 2, r"start_timeout_s = 2"),
+            ("", {"predictions": [1.0, 2.0, 3.0, 4.0, 5.0]}, 60, "row 0 gives .*, the registered model 1.0"),
+            (ANSWERS_AS_ANOTHER, {}, 60, "X-Model-Version is 99"),
+        ],
+        ids=["raises", "no Python", "dies", "takes too long", "predicts something else", "says it is another"],
+    )
+    def test_a_candidate_that_is_not_right_is_dropped_and_the_old_version_serves(
+        self,
+        ground: Ground,
+        first: Deployment,
+        mark: Path,
+        more: str,
+        change: dict[str, Any],
+        start_timeout_s: float,
+        said: str,
+    ) -> None:  # defect 17
+        ground.platform.deploy(first)
+        before = sessions(ground)
+        bad = ground.deployment(first.service, ground.version(0.5), more.format(mark=str(mark)))
+        release = ground.settings.release
+        limits = msgspec.structs.replace(release.limits, start_timeout_s=start_timeout_s)
+        impatient = msgspec.structs.replace(ground.settings, release=msgspec.structs.replace(release, limits=limits))
+        with other(impatient, ground) as platform, pytest.raises(UnhealthyError, match=said) as raised:
+            platform.deploy(msgspec.structs.replace(bad, **change))
+        assert len(str(raised.value).splitlines()) <= 3
+        assert ground.trouble(first) == ""
+        wait_until(lambda: sessions(ground) == before)
+
+    def test_a_busy_port_is_a_clear_error_and_the_service_goes_on_where_it_was(
+        self, ground: Ground, service: Service, first: Deployment
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as busy:
+            port = busy.getsockname()[1]
+            elsewhere = msgspec.structs.replace(first, service=on_port(service.name, port))
+            for _ in range(2):
+                with pytest.raises(ReleaseError, match=rf"{service.name} cannot listen on port {port}: .*\n.*port"):
+                    ground.platform.deploy(elsewhere)
+                ground.platform.deploy(first)
+        assert ground.trouble(first) == ""
+
+
+class TestLiving:
+    @pytest.mark.parametrize("kill", [os.killpg, os.kill], ids=["all of it", "its main process"])
+    def test_a_killed_replica_is_seen_and_the_next_deployment_brings_the_service_back(
+        self, ground: Ground, service: Service, first: Deployment, kill: Callable[[int, int], None]
+    ) -> None:
+        with one_more(ground) as replica:
+            ground.platform.deploy(first)
+        kill(replica[0], signal.SIGKILL)
+        wait_until(lambda: (found := ground.platform.find_service(service)) and found.trouble.startswith("no answer"))
+        ground.platform.deploy(first)
+        assert ground.trouble(first) == ""
+        wait_until(lambda: replica[0] not in sessions(ground))
+
+    @pytest.mark.slow
+    def test_a_service_outlives_the_process_that_deployed_it_and_is_found_again(
+        self, ground: Ground, first: Deployment
+    ) -> None:
+        with deploying(ground, first) as process:
+            assert process.stdout is not None
+            assert "trouble=''" in process.stdout.readline()
+            os.killpg(process.pid, signal.SIGKILL)
+        assert ground.trouble(first) == ""
+        assert ground.connect().find_service(first.service) == ground.platform.deploy(first)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("spoiled", [HANGS, HANGS_WHEN_ASKED], ids=["while it loads", "while it is checked"])
+    def test_a_candidate_ends_when_the_release_is_killed_before_it_took_the_traffic(
+        self, ground: Ground, first: Deployment, mark: Path, spoiled: str
+    ) -> None:
+        ground.platform.deploy(first)
+        before = sessions(ground)
+        candidate = ground.deployment(first.service, ground.version(0.5), spoiled.format(mark=str(mark)))
+        with deploying(ground, candidate) as process:
+            wait_until(mark.exists)
+            assert len(sessions(ground) - before) >= 2
+            process.kill()
+        wait_until(lambda: sessions(ground) == before)
+        assert ground.trouble(first) == ""
+
+    def test_what_a_service_prints_is_in_a_log_file(self, ground: Ground, service: Service) -> None:
+        ground.platform.deploy(ground.deployment(service, ground.version(0.05), TALKS))
+        (log,) = (ground.settings.folder / "services" / service.name).glob("*/log.txt")
+        assert "a line of score.py" in log.read_text()
+
+
+@contextlib.contextmanager
+def deploying(ground: Ground, deployment: Deployment, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """Deploy in a process of its own, which lives until the block ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DEPLOY, str(ground.root)],
+        cwd=ground.root,
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(deployment).decode() + "\n")
+        process.stdin.flush()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class TestKeys:
+    def test_made_keys_are_in_a_file_that_only_its_owner_can_read(
+        self, ground: Ground, service: Service, shared: Deployment
+    ) -> None:
+        path = ground.settings.folder / "keys.json"
+        path.chmod(0o644)
+        made = keys(ground, service)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert json.loads(path.read_bytes())[service.name] == made
+        assert not set(made) & set(keys(ground, shared.service))
+
+    def test_a_keys_file_that_is_not_whole_is_a_clear_error(self, ground: Ground, service: Service) -> None:
+        path = ground.settings.folder / "keys.json"
+        whole = path.read_bytes() if path.exists() else b"{}"
+        path.write_bytes(b'{"half": ["a')
+        try:
+            with pytest.raises(ReleaseError, match=r"keys\.json"):
+                ground.platform.keys(service)
+        finally:
+            path.write_bytes(whole)
+
+    def test_keys_of_dotenv_are_used_and_cannot_be_renewed_elsewhere(self, ground: Ground, first: Deployment) -> None:
+        given = [f"from-dotenv-{place}-{uuid.uuid4().hex}" for place in range(2)]
+        dotenv = ground.root / ".env"
+        before = dotenv.read_text()
+        dotenv.write_text(f"{before}SCORING_KEY_PRIMARY={given[0]}\nSCORING_KEY_SECONDARY={given[1]}\n")
+        try:
+            loaded = settings.load(ground.root)
+        finally:
+            dotenv.write_text(before)
+        with other(loaded, ground) as platform:
+            assert [key.reveal() for key in platform.keys(first.service)] == given
+            uri = platform.deploy(first).scoring_uri
+            assert [Client(uri, key).mismatch(first.rows, first.predictions) for key in given] == ["", ""]
+            assert Client(uri, keys(ground, first.service)[0]).ask(rows(first)).status == 401
+            with pytest.raises(RefusedError, match=r"\.env"):
+                platform.renew_keys(first.service)
+
+    @pytest.mark.slow
+    def test_a_key_is_in_no_argv_environment_log_or_other_file(
+        self, ground: Ground, service: Service, first: Deployment
+    ) -> None:  # defect 26
+        given = f"secret-{uuid.uuid4().hex}"
+        with deploying(ground, first, SCORING_KEY_PRIMARY=given) as process:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            made = keys(ground, service)[1]
+            for key in (given, made, given + "wrong"):
+                Client(url(service), key).ask(b"{")
+                Client(url(service), key).ask(rows(first))
+            assert Client(url(service), given).mismatch(first.rows, first.predictions) == ""
+            assert Client(url(service), made).mismatch(first.rows, first.predictions) == ""
+            running = [part for session in sessions(ground) - {process.pid} for part in told(session)]
+        files = [path.read_bytes() for path in ground.root.rglob("*") if path.is_file() and path.name != "keys.json"]
+        assert len(running) >= 2 * (1 + service.local.workers)
+        for key in (given, made):
+            assert key not in said
+            assert not [content for content in running + files if key.encode() in content]
+
+    def test_score_py_sees_no_key(self, ground: Ground, service: Service, mark: Path) -> None:
+        spies = f"\nPath({str(mark)!r}).write_text(str(dict(os.environ)))\n"
+        ground.platform.deploy(ground.deployment(service, ground.version(0.05), spies))
+        seen = mark.read_text()
+        assert "MODEL_VERSION" in seen
+        assert not [key for key in keys(ground, service) if key in seen]
