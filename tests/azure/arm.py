@@ -60,6 +60,8 @@ def put_group(subscription: str, group: str) -> Any:
 def delete_group(subscription: str, group: str) -> Any:
     """Delete a resource group with everything in it."""
     scope = find_group(subscription, group)["id"].lower()
+    for found in [one for key, one in state.workspaces.items() if key.startswith(f"{scope}/")]:
+        found.stop()
     for things in (state.groups, state.workspaces, state.resources, state.deployments):
         for key in [key for key in things if key == scope or key.startswith(f"{scope}/")]:
             del things[key]
@@ -118,7 +120,9 @@ def patch_workspace(subscription: str, group: str, workspace: str) -> Any:
 @web.delete(SCOPE)
 def delete_workspace(subscription: str, group: str, workspace: str) -> Any:
     """Delete a workspace, but not its dependent resources."""
-    del state.workspaces[find_workspace(subscription, group, workspace).scope.lower()]
+    found = find_workspace(subscription, group, workspace)
+    found.stop()
+    del state.workspaces[found.scope.lower()]
     return "", 200
 
 

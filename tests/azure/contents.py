@@ -68,7 +68,7 @@ def sys_or_made(state: State, request: Record, conda: Record) -> tuple[str, list
 
 
 def read_conda(state: State, where: Workspace, request: Record) -> Record:
-    """Return the conda specification of an image: in the environment, or in a file of its own as ContainerImage has it."""
+    """Return the conda specification of an image: in its environment, or in a file of its own for ContainerImage."""
     if environment := request.get("environment"):
         python = environment["python"]
         return {} if python.get("userManagedDependencies") else python.get("condaDependencies") or {}
@@ -95,7 +95,8 @@ def unpack(root: Path, asset: Record, driver: str, content: bytes) -> None:
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         # ContainerImage in 1.6x packs files under the client's absolute path; the SDK of its time did not.
         above = str(Path(archive.getmembers()[0].name).parent)
-        archive.extractall(root, filter=lambda member, path: stripped(member, path, "" if above == "." else above))
+        above = "" if above == "." else above
+        archive.extractall(root, filter=lambda member, path: stripped(member, path, above))  # noqa: S202 - it is checked
 
 
 def stripped(member: tarfile.TarInfo, path: str, above: str) -> Any:

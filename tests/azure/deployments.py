@@ -51,7 +51,7 @@ def roll_out(state: State, where: Workspace, service: Record, operation: Operati
 
 
 def find_contents(state: State, where: Workspace, service: Record, operation: Operation) -> Contents:
-    """Return the contents of a service's image, built now where it is described by an environment. Raises BuildError."""
+    """Return the contents of a service's image, built now if an environment describes it. Raises BuildError."""
     if service["imageId"]:
         return where.contents[service["imageId"]]
     return images.build(state, where, operation, f"image {service['name']}", service["environmentImageRequest"])

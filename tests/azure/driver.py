@@ -1,8 +1,9 @@
-"""Runs a script as a run: logs, uploads ./outputs and ./logs, says how it ended. Sent to where the run is; standard library only.
+"""Runs a script as a run: logs, uploads ./outputs and ./logs, says how it ended. Standard library only.
 
-`python driver.py DRIVER.json`, in the run's folder.
+`python driver.py DRIVER.json`, in the run's folder, wherever that is.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -87,10 +88,8 @@ class Driver:
                 env=environment,
             )
             while True:
-                try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(PERIOD_S)
-                except subprocess.TimeoutExpired:
-                    pass
                 self.stream()
                 if process.returncode is not None:
                     return process.returncode

@@ -19,7 +19,10 @@ from tests.azure.web import SCOPE, Problem, body, current, here, state, workspac
 
 web = here(Blueprint("execution", __name__, url_prefix=f"/execution/v1.0{SCOPE}/experiments/<experiment>"))
 HERE = Path(__file__).parent
-INVOCATION = '#!/bin/bash\ncd "$(dirname "$0")/.."\nexec "{python}" azureml-setup/driver.py azureml-setup/driver.json >azureml-setup/driver.log 2>&1\n'
+INVOCATION = """#!/bin/bash
+cd "$(dirname "$0")/.."
+exec "{python}" azureml-setup/driver.py azureml-setup/driver.json >azureml-setup/driver.log 2>&1
+"""
 
 
 @web.post("/localrun")

@@ -40,7 +40,7 @@ def knows_key(service: Record) -> bool:
     """Say whether the request has one of the service's keys."""
     given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
     keys = [key.encode() for key in service["keys"].values()]
-    return any([hmac.compare_digest(given, key) for key in keys])
+    return any(hmac.compare_digest(given, key) for key in keys)
 
 
 def hand_on(container: Container, path: str) -> Response:

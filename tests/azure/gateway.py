@@ -15,7 +15,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 class Gateway(ThreadingHTTPServer):
-    """Listens on 127.0.0.1. `application` gets each request, with `loopback.host` in its environment if it was tunnelled."""
+    """Listens on 127.0.0.1. `application` gets each request, with its host as `loopback.host` if it was tunnelled."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -82,7 +82,7 @@ class Connection(BaseHTTPRequestHandler):
             environment["HTTPS"] = "on"
         handler.run(self.server.application)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815 - http.server's names
 
     def refuse(self, message: str) -> None:
         """Answer 403."""

@@ -1,6 +1,6 @@
 """Environments come true: an interpreter that has what a conda specification pins.
 
-This one, if it has all of it; else a virtual environment that uv makes, once for the same content. Conda itself is not used.
+This one, if it has all of it; else a virtual environment that uv makes, once for the same content. Conda is not used.
 """
 
 import hashlib

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-SECRETS = re.compile(r"secret|password|key[12]$|primary|secondary|token$|privateKey|\bsig\b", re.IGNORECASE)
+SECRETS = re.compile(r"secret|pass(word|phrase)|credential|token$|key$|keydata$|keyvalue$", re.IGNORECASE)
+SIGNATURE = re.compile(r"\b(sig=)[^&\s\"]+")
 LONG = 100_000
 
 
@@ -38,13 +39,15 @@ class Journal:
 
     def __init__(self, file: Path) -> None:
         self.entries: list[Entry] = []
+        self.count = 0
         self.file = file.open("a", buffering=1)
         self.lock = threading.Lock()
 
     def begin(self, method: str, host: str, path: str, query: str) -> Entry:
         """Open an entry."""
         with self.lock:
-            entry = Entry(len(self.entries) + 1, time.time(), method, host, path, query)
+            self.count += 1
+            entry = Entry(self.count, time.time(), method, host, path, SIGNATURE.sub(r"\1(hidden)", query))
             self.entries.append(entry)
         return entry
 
@@ -55,7 +58,8 @@ class Journal:
         with self.lock:
             self.file.write(json.dumps(brief) + "\n")
         if not entry.known:
-            print(f"UNKNOWN {entry.method} https://{entry.host}{entry.path}?{entry.query}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"UNKNOWN {entry.method} https://{entry.host}{entry.path}?{entry.query}\n")
+            sys.stderr.flush()
 
     def refuse(self, method: str, target: str) -> None:
         """Log what wanted out."""
@@ -90,10 +94,18 @@ def legible(body: bytes) -> Any:
 
 
 def redact(value: Any) -> Any:
-    """Hide what looks like a secret."""
+    """Hide what looks like a secret, by its name or by the name beside it."""
     if isinstance(value, dict):
+        named = isinstance(value.get("name"), str) and SECRETS.search(value["name"])
         return {
-            name: "(hidden)" if isinstance(part, str) and SECRETS.search(name) else redact(part)
+            name: "(hidden)" if secret(name, part) or (named and name == "value") else redact(part)
             for name, part in value.items()
         }
+    if isinstance(value, str):
+        return SIGNATURE.sub(r"\1(hidden)", value)
     return [redact(part) for part in value] if isinstance(value, list) else value
+
+
+def secret(name: str, value: Any) -> bool:
+    """Say whether a member of an object looks like a secret."""
+    return isinstance(value, str) and bool(SECRETS.search(name))

@@ -1,5 +1,6 @@
 """Child processes that end with this one, however it ends: each runs under a watcher that reads a pipe of ours."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -65,10 +66,8 @@ def watch(command: list[str]) -> int:
 
     threading.Thread(target=end, daemon=True).start()
     code = process.wait()
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return code
 
 

@@ -1,6 +1,7 @@
-"""The loopback Azure as Python sees it: started as a process of its own, asked over HTTP, ended with whoever started it."""
+"""The loopback Azure as Python sees it: started as a process of its own, asked over HTTP, ended with its starter."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -113,23 +114,16 @@ class LoopbackAzure:
 
 def main(run: Callable[..., None], arguments: Any) -> None:
     """Serve in the foreground, for `python -m tests.azure`."""
-    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="loopback-azure-"))
+    folder = (arguments.folder or Path(tempfile.mkdtemp(prefix="loopback-azure-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
 
     def ready(server: Any) -> None:
+        port, authority = server.state.port, str(server.authority.file)
         if arguments.workspace:
             server.state.group(arguments.group, arguments.location)
             server.state.workspace(arguments.workspace, arguments.group, arguments.location)
-        if arguments.child:
-            print(json.dumps({"port": server.state.port, "ca": str(server.authority.file)}), flush=True)
-            return
-        home = folder / "home"
-        home.mkdir(exist_ok=True)
-        for name, value in environment(server.state.port, str(server.authority.file), home).items():
-            print(f"{name}={value}")
-        print(
-            f"# requests: {folder / 'requests.jsonl'} and http://127.0.0.1:{server.state.port}/requests; Ctrl-C ends it"
-        )
+        told = json.dumps({"port": port, "ca": authority}) + "\n"
+        sys.stdout.write(told if arguments.child else tell(folder, port, authority, arguments))
         sys.stdout.flush()
 
     try:
@@ -137,3 +131,18 @@ def main(run: Callable[..., None], arguments: Any) -> None:
     finally:
         if arguments.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def tell(folder: Path, port: int, authority: str, arguments: Any) -> str:
+    """Write what a client needs to a file that a shell can read, and return it with a few words."""
+    home, file = folder / "home", folder / "environment.sh"
+    home.mkdir(exist_ok=True)
+    variables = environment(port, authority, home)
+    text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    file.write_text(text)
+    there = f"# It has the workspace {arguments.workspace!r} in the group {arguments.group!r}, {arguments.location}.\n"
+    return (
+        f"# The loopback Azure. In another shell: `. {file}`, or `( . {file}; COMMAND )`.\n"
+        f"{text}{there if arguments.workspace else ''}"
+        f"# Requests: http://127.0.0.1:{port}/requests and {folder / 'requests.jsonl'}. Ctrl-C ends it.\n"
+    )

@@ -95,7 +95,7 @@ def list_models() -> Any:
         if name in wanted:
             found = [one for one in found if has(one[field], wanted[name])]
     if wanted.get("latestVersionOnly", "").lower() == "true":
-        latest = {name: number for name, number in sorted((one["name"], one["version"]) for one in found)}
+        latest = dict(sorted((one["name"], one["version"]) for one in found))
         found = [one for one in found if one["version"] == latest[one["name"]]]
     if wanted.get("orderBy") == "CreatedAtAsc":
         found.reverse()

@@ -1,4 +1,4 @@
-"""Web services on ACI and AKS: the records that the SDK reads and changes. What they serve comes true in deployments."""
+"""Web services on ACI and AKS: the records that the SDK reads and changes. Deployments let them serve."""
 
 import secrets
 from typing import Any

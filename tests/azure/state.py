@@ -67,6 +67,13 @@ class Workspace:
         """The blob container of the workspace."""
         return f"azureml-{self.id}"
 
+    def stop(self) -> None:
+        """End what runs in the workspace."""
+        for one in self.serving.values():
+            one.replace(None)
+        for process in self.processes.values():
+            process.stop()
+
     def next_version(self, kind: str, name: str) -> int:
         """Return the next version of a name; none is given twice, even if it was deleted."""
         self.versions[f"{kind} {name}"] = self.versions.get(f"{kind} {name}", 0) + 1

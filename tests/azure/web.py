@@ -9,13 +9,16 @@ from werkzeug.local import LocalProxy
 
 from tests.azure.state import State, Workspace
 
-SCOPE = "/subscriptions/<subscription>/resourceGroups/<group>/providers/Microsoft.MachineLearningServices/workspaces/<workspace>"
+SCOPE = (
+    "/subscriptions/<subscription>/resourceGroups/<group>"
+    "/providers/Microsoft.MachineLearningServices/workspaces/<workspace>"
+)
 
 state = cast(State, LocalProxy(lambda: current_app.config["STATE"]))
 workspace = cast(Workspace, LocalProxy(lambda: g.workspace))
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - it is an answer, which a client may well expect
     """An answer that is an error."""
 
     def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
