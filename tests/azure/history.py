@@ -1,13 +1,13 @@
 """Run history: experiments, runs and the events that move them on."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, jsonify, request
 
+from tests.azure.filters import conditions
 from tests.azure.state import Record, Workspace, new_id, now
-from tests.azure.web import SCOPE, Problem, body, here, issue, missing, state, workspace
+from tests.azure.web import SCOPE, Problem, body, here, issue, state, workspace
 
 web = here(Blueprint("history", __name__, url_prefix=f"/history/v1.0{SCOPE}"))
 FINAL = ("Completed", "Failed", "Canceled")
@@ -208,40 +208,3 @@ def query_runs(experiment: str) -> Any:
     tests = conditions(given.get("filter") or "")
     chosen = [one for one in reversed(found) if all(test(one) for test in tests)]
     return jsonify({"value": chosen[: given.get("top") or 500], "continuationToken": None})
-
-
-def conditions(text: str) -> list[Callable[[Record], bool]]:
-    """Read the filters that the SDK writes. Raises Problem at any other."""
-    tests: list[Callable[[Record], bool]] = []
-    rest = text.strip()
-    while rest.startswith("((") and rest.endswith("))"):
-        rest = rest[1:-1]
-    forms: list[tuple[str, Callable[..., Callable[[Record], bool]]]] = [
-        (
-            r"\((Tags|Properties)/(\S+) ne null or \1/\2 eq null\)",
-            lambda kind, key: lambda run: key in run[kind.lower()],
-        ),
-        (
-            r'\((Tags|Properties)/(\S+) eq (?:"([^"]*)"|null)\)',
-            lambda kind, key, value: lambda run: run[kind.lower()].get(key) == value,
-        ),
-        (r"\(Status eq (\S+?)\)", lambda value: lambda run: run["status"] == value),
-        (r"\(Target eq (\S+?)\)", lambda value: lambda run: run["target"] == value),
-        (r"\(ParentRunId eq null\)", lambda: lambda run: run["parentRunId"] is None),
-        (r"\(RunType eq (\S+) or Properties/azureml\.runsource eq \1\)", lambda v: lambda run: run["runType"] == v),
-        (r"\(CreatedUtc ge ([^)]+)\)", lambda value: lambda run: run["createdUtc"] >= value.replace(" ", "T")),
-        (r"RunId eq (\S+)(?: or RunId eq \S+)*", lambda _: lambda run: run["runId"] in re.findall(r"eq (\S+)", text)),
-    ]
-    while rest:
-        for pattern, build in forms:
-            if found := re.match(pattern, rest):
-                tests.append(build(*found.groups()))
-                rest = re.sub(r"^[()\s]*and[()\s]+(?=\w)", "(", rest[found.end() :]).strip(") ")
-                rest = rest + ")" if rest.startswith("(") and not rest.endswith(")") else rest
-                break
-        else:
-            raise Problem(400, "UserError", f"the loopback Azure does not know the filter {text!r} (at {rest!r})")
-    return tests
-
-
-__all__ = ["FINAL", "find_experiment", "find_run", "missing", "move", "new_run", "token_for", "web"]

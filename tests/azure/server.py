@@ -29,6 +29,7 @@ from tests.azure import (
     operations,
     services,
     snapshots,
+    templates,
 )
 from tests.azure.certificates import Authority
 from tests.azure.faults import Fault, answer
@@ -67,7 +68,10 @@ class Server:
         everything = [part.web for part in DATA_PLANE] + [compute.data]
         self.hosts: list[tuple[str, Any]] = [
             (r"login\.microsoftonline\.com", application("aad", self.state, key, aad.web, open_to_all=True)),
-            (r"management\.azure\.com", application("arm", self.state, key, arm.web, compute.web, compute.status)),
+            (
+                r"management\.azure\.com",
+                application("arm", self.state, key, arm.web, templates.web, compute.web, compute.status),
+            ),
             (r"\w+\.blob\.core\.windows\.net", blobs.Blobs(self.state.storage)),
             (r"\w+\.(api\.azureml\.ms|\w+\.azureml\.net)", application("ml", self.state, key, *everything)),
         ]

@@ -6,79 +6,15 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 
 from tests.azure import deployments
-from tests.azure.models import MANAGEMENT, find_model, has, patch
+from tests.azure.models import MANAGEMENT, has, patch
 from tests.azure.operations import begin
+from tests.azure.service_records import KINDS, describe, show, used_models
 from tests.azure.state import Record, now
 from tests.azure.web import Problem, body, here, state, workspace
 
 web = here(Blueprint("services", __name__, url_prefix=MANAGEMENT))
 QUOTA = "There is not enough quota for the service: {message}"
-HIDDEN = ("keys", "uses", "overwrite")
 CONTENT = ("imageId", "environmentImageRequest")
-COMMON: Record = {
-    "description": None,
-    "kvTags": {},
-    "properties": {},
-    "imageId": None,
-    "environmentImageRequest": None,
-    "appInsightsEnabled": False,
-    "scoringUri": None,
-    "error": None,
-    "createdBy": {"userObjectId": None, "userName": "loopback"},
-}
-ACI: Record = {
-    "authEnabled": False,
-    "cname": None,
-    "containerResourceRequirements": {"cpu": 0.1, "memoryInGB": 0.5},
-    "location": None,
-    "publicIp": None,
-    "publicFqdn": None,
-    "sslCertificate": None,
-    "sslEnabled": False,
-    "sslKey": None,
-}
-AKS: Record = {
-    "authEnabled": True,
-    "aadAuthEnabled": False,
-    "computeName": None,
-    "namespace": None,
-    "numReplicas": None,
-    "maxConcurrentRequestsPerContainer": 1,
-    "maxQueueWaitMs": 500,
-    "scoringTimeoutMs": 60000,
-    "dataCollection": {"storageEnabled": False, "eventHubEnabled": False},
-    "containerResourceRequirements": {
-        "cpu": 0.1,
-        "cpuLimit": None,
-        "memoryInGB": 0.5,
-        "memoryInGBLimit": None,
-        "gpu": None,
-    },
-    "livenessProbeRequirements": {
-        "initialDelaySeconds": 310,
-        "periodSeconds": 10,
-        "failureThreshold": 3,
-        "successThreshold": 1,
-        "timeoutSeconds": 2,
-    },
-    "autoScaler": {
-        "autoscaleEnabled": True,
-        "minReplicas": 1,
-        "maxReplicas": 10,
-        "targetUtilization": 70,
-        "refreshPeriodInSeconds": 1,
-    },
-}
-KINDS = {"ACI": ACI, "AKS": AKS}
-
-
-def fill(given: Record, defaults: Record) -> Record:
-    """Return what was given, with defaults for all that was not, at every depth."""
-    filled = {key: value for key, value in given.items() if value is not None}
-    for key, value in defaults.items():
-        nested = isinstance(value, dict) and value
-        filled[key] = fill(given.get(key) or {}, value) if nested else filled.get(key, value)
-    return filled
 
 
 @web.post("/services/validate/name/<name>")
@@ -140,37 +76,6 @@ def create() -> Any:
     workspace.services[name] = made
     operation = deployments.begin_rollout(made, "Service", update=known is not None)
     return jsonify(show(made)), 202, operation.header(workspace)
-
-
-def describe(given: Record) -> Record:
-    """Return the record of a service to come."""
-    keys = given.get("keys") or {}
-    made = fill(given, COMMON | KINDS[given["computeType"]])
-    if given.get("numReplicas") and not given.get("autoScaler"):
-        made["autoScaler"]["autoscaleEnabled"] = False
-    return made | {
-        "keys": {name: keys.get(name) or secrets.token_urlsafe(24) for name in ("primaryKey", "secondaryKey")},
-        "location": given.get("location") or workspace.location,
-        "state": "Transitioning",
-        "createdTime": now(),
-        "updatedTime": now(),
-        "uses": used_models(made),
-    }
-
-
-def used_models(service: Record) -> list[str]:
-    """Return the models that a service uses, by name and version."""
-    if service["imageId"]:
-        return workspace.images[service["imageId"]]["modelIds"]
-    return [find_model(workspace, one)["id"] for one in service["environmentImageRequest"].get("modelIds") or []]
-
-
-def show(service: Record) -> Record:
-    """Return a service as Azure shows it."""
-    shown = {key: value for key, value in service.items() if key not in HIDDEN}
-    image = workspace.images.get(service["imageId"] or "")
-    models = [workspace.models[one] for one in service["uses"] if one in workspace.models]
-    return shown | {"models": models, "modelConfigMap": {}} | ({"imageDetails": image} if image else {})
 
 
 def find(name: str) -> Record:
