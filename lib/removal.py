@@ -4,7 +4,7 @@ from lib.errors import RefusedError, SettingsError
 from lib.platforms.base import Platform, Resource
 from lib.settings import Settings
 
-KINDS = ("service", "image", "model", "workspace")
+KINDS = ("service", "image", "model", "compute", "workspace")
 
 
 def plan(platform: Platform, kind: str, name: str = "") -> list[Resource]:

@@ -9,10 +9,11 @@ import re
 from pathlib import Path
 
 from lib.errors import ReleaseError
-from lib.files import digest, source_files
+from lib.files import digest, digest_file, source_files
 
 HERE = Path(__file__).parent
 ENVIRONMENT = "config/conda_dependencies.yml"
+MODEL_PATH = "model/1/model.joblib"
 
 
 class Image:
@@ -39,10 +40,21 @@ def assemble(root: Path, model: Path) -> Image:
         raise ReleaseError("service/score.py is missing: it must define init() and run()")
     contents = {path.relative_to(root).as_posix(): path.read_bytes() for path in source_files(service)}
     contents |= {name: (HERE / name).read_bytes() for name in ("serve.py", "Dockerfile")}
-    contents["model/1/model.joblib"] = model.read_bytes()
+    contents[MODEL_PATH] = model.read_bytes()
     contents["conda_dependencies.yml"] = (root / ENVIRONMENT).read_bytes()
     contents["requirements.txt"] = whole(pins(root / ENVIRONMENT), (root / "requirements.txt").read_text()).encode()
     return Image(contents)
+
+
+def verify(folder: Path, expected: str) -> None:
+    """Check an image's files against its manifest and digest; the model may be elsewhere. Raises ReleaseError."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() or digest_file(manifest) != expected:
+        raise ReleaseError(f"image {expected[:12]} is damaged: {manifest} is not its manifest\nDelete {folder}")
+    for name, sha256 in json.loads(manifest.read_bytes())["files"].items():
+        path = folder / name
+        if name != MODEL_PATH and not (path.is_file() and digest_file(path) == sha256):
+            raise ReleaseError(f"image {expected[:12]} is damaged: {path} is not what was built\nDelete {folder}")
 
 
 def pins(environment: Path) -> dict[str, str]:

@@ -7,7 +7,10 @@ from lib.interpreter import Interpreter
 from lib.platforms.base import Platform
 from lib.settings import Settings
 
-PLATFORMS = {"local": "lib.platforms.local.platform:LocalPlatform"}
+PLATFORMS = {
+    "local": "lib.platforms.local.platform:LocalPlatform",
+    "azureml": "lib.platforms.azureml.platform:AzuremlPlatform",
+}
 
 
 def connect(settings: Settings, interpreter: Interpreter) -> Platform:

@@ -1,7 +1,6 @@
 """This machine as a platform: SQLite, files by content, and real web services."""
 
 import datetime
-import json
 import shutil
 import socket
 import uuid
@@ -11,19 +10,17 @@ from typing import Any
 
 import msgspec
 
+from lib.contents import Contents
 from lib.errors import RefusedError, ReleaseError, SettingsError
 from lib.interpreter import Interpreter
+from lib.outputs import MODEL, OUTPUTS, missing, read_metrics
 from lib.platforms.base import Deployment, Finding, Job, ModelVersion, Production, Resource, Run, Tell, WebService
-from lib.platforms.local.contents import Contents
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.services import Services
 from lib.platforms.local.store import Store
 from lib.platforms.local.training import train
 from lib.records import now
 from lib.settings import Secret, Service, Settings
-
-MODEL = "model.joblib"
-OUTPUTS = (MODEL, "metrics.json", "holdout.json", "data.json")
 
 
 class LocalPlatform:
@@ -118,15 +115,8 @@ class LocalPlatform:
         """Keep a run's outputs by their content. Raises ReleaseError where one is missing."""
         for filename in OUTPUTS:
             if not (outputs / filename).is_file():
-                raise ReleaseError(
-                    f"model/train.py did not write outputs/{filename}\nCONTRIBUTING.md lists what it has to write"
-                )
-        try:
-            metrics = {
-                name: float(value) for name, value in json.loads((outputs / "metrics.json").read_bytes()).items()
-            }
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ReleaseError(f"outputs/metrics.json must map names to numbers: {error}") from None
+                raise missing(filename)
+        metrics = read_metrics(outputs / "metrics.json")
         kept = {filename: self.contents.add(outputs / filename) for filename in OUTPUTS}
         shutil.rmtree(outputs)
         return metrics, kept

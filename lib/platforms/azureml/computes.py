@@ -1,0 +1,171 @@
+"""Compute targets: the attached VM, the cluster that trains, the AKS cluster that serves."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from azureml.core import Workspace
+from azureml.core.compute import AksCompute, AmlCompute, ComputeTarget, RemoteCompute
+
+from lib.errors import RefusedError, ReleaseError, SettingsError, UnhealthyError
+from lib.platforms.azureml.faults import explained, patiently, within
+from lib.settings import Environment, Settings
+
+CREATE_LIMIT_S = 1800.0
+# Not every compute can carry a tag of its own, so the workspace says which ones this project made.
+MADE = "made_by_invoke-release_compute_"
+
+
+def find(workspace: Workspace, name: str) -> Any:
+    """Return a compute target, or None where there is none of this name."""
+    return patiently("the list of compute targets", lambda: workspace.compute_targets).get(name)
+
+
+def usable(target: Any, name: str) -> Any:
+    """Return a target that can be used. Raises ReleaseError that says its state where it cannot."""
+    if target.provisioning_state != "Succeeded":
+        raise ReleaseError(
+            f"compute {name} is {target.provisioning_state}: {target.provisioning_errors or 'Azure does not say why'}\n"
+            f"`invoke destroy --kind compute --name {name}` removes it"
+        )
+    return target
+
+
+def attach_vm(workspace: Workspace, settings: Settings) -> str:
+    """Attach the VM of .env, unless it is attached with the same settings. Raises SettingsError where they differ."""
+    name, environment = settings.release.azureml.vm, settings.environment
+    wanted = wanted_vm(environment)
+    found = find(workspace, name)
+    if found is None:
+        configuration = RemoteCompute.attach_configuration(**wanted, **secret_of(environment))
+        make(workspace, name, lambda: ComputeTarget.attach(workspace, name, configuration), "attaching")
+        return f"VM {name} is attached as {environment.vm_user}"
+    differing = differences(found, wanted)
+    if differing:
+        raise SettingsError(
+            f"VM {name} is attached with other settings: {'; '.join(differing)}\n"
+            f"Correct .env, or `invoke destroy --kind compute --name {name}` and attach it again"
+        )
+    usable(found, name)
+    return f"VM {name} is attached already"
+
+
+def wanted_vm(environment: Environment) -> dict[str, Any]:
+    """Return the VM's settings. Raises SettingsError for those that are missing."""
+    needed = {"VM_RESOURCE_ID": environment.vm_resource_id, "VM_USER": environment.vm_user}
+    missing = [name for name, value in needed.items() if not value]
+    if not (environment.vm_password or environment.vm_ssh_key_file):
+        missing.append("VM_SSH_KEY_FILE (or VM_PASSWORD)")
+    if missing:
+        raise SettingsError(f"{', '.join(missing)} must be set in .env, to attach a VM")
+    return {
+        "resource_id": environment.vm_resource_id,
+        "username": environment.vm_user,
+        "ssh_port": int(environment.vm_ssh_port),
+    }
+
+
+def secret_of(environment: Environment) -> dict[str, str]:
+    """Return the key file or the password with which the VM lets us in."""
+    if environment.vm_ssh_key_file:
+        path = Path(environment.vm_ssh_key_file).expanduser()
+        if not path.is_file():
+            raise SettingsError(f"VM_SSH_KEY_FILE {path} is not there")
+        return {"private_key_file": str(path)}
+    assert environment.vm_password  # noqa: S101 - wanted_vm() has seen it
+    return {"password": environment.vm_password.reveal()}
+
+
+def differences(found: Any, wanted: dict[str, Any]) -> list[str]:
+    """Say in what an attached VM differs from the settings."""
+    attached = {
+        "resource_id": found.cluster_resource_id or "",
+        "username": found.username,
+        "ssh_port": int(found.ssh_port or 0),
+    }
+    return [
+        f"{name} {value} there, {wanted[name]} in .env"
+        for name, value in attached.items()
+        if str(value).lower() != str(wanted[name]).lower()
+    ]
+
+
+def training_target(workspace: Workspace, settings: Settings) -> Any:
+    """Return what trains on `vm` or `cluster`. Raises RefusedError where it is missing and may not be created."""
+    azureml = settings.release.azureml
+    if settings.release.train.compute == "vm":
+        if (found := find(workspace, azureml.vm)) is None:
+            raise RefusedError(f"VM {azureml.vm} is not attached to the workspace\nRun `invoke attach`")
+        return usable(found, azureml.vm)
+    cluster = azureml.cluster
+    return found_or_made(
+        workspace,
+        settings,
+        "cluster",
+        cluster.name,
+        AmlCompute.provisioning_configuration(
+            vm_size=cluster.vm_size,
+            min_nodes=0,
+            max_nodes=cluster.max_nodes,
+            idle_seconds_before_scaledown=cluster.idle_s,
+        ),
+    )
+
+
+def serving_cluster(workspace: Workspace, settings: Settings) -> Any:
+    """Return the AKS cluster of the production service. Raises RefusedError where it may not be created."""
+    aks = settings.release.azureml.aks
+    configuration = AksCompute.provisioning_configuration(
+        agent_count=aks.nodes, vm_size=aks.vm_size, location=aks.location or None
+    )
+    return found_or_made(workspace, settings, "aks", aks.name, configuration)
+
+
+def found_or_made(workspace: Workspace, settings: Settings, kind: str, name: str, configuration: Any) -> Any:
+    """Return a target; create it where there is none and azureml.create allows it."""
+    if found := find(workspace, name):
+        return usable(found, name)
+    if kind not in settings.release.azureml.create:
+        raise RefusedError(
+            f"compute {name} is not in the workspace\n"
+            f'Name one that is, or let it be created, which costs money: azureml.create = ["{kind}"] '
+            "in config/release.toml"
+        )
+    return make(workspace, name, lambda: ComputeTarget.create(workspace, name, configuration), "creating")
+
+
+def make(workspace: Workspace, name: str, begin: Callable[[], Any], doing: str) -> Any:
+    """Create or attach a target, note in the workspace that it was made here, and wait until it can be used."""
+    with explained(f"{doing} compute {name}"):
+        target = begin()
+        workspace.update(tags=dict(workspace.tags or {}) | {f"{MADE}{name}": doing})
+        try:
+            within(CREATE_LIMIT_S, f"{doing} compute {name}", lambda: target.wait_for_completion(show_output=False))
+        except UnhealthyError:
+            raise
+        except Exception as error:
+            raise ReleaseError(f"{doing} compute {name}: {reason(target) or error}") from error
+    return usable(find(workspace, name) or target, name)
+
+
+def reason(target: Any) -> str:
+    """Return why Azure did not make a target."""
+    target.refresh_state()
+    errors = target.provisioning_errors or []
+    found = [part.get("error", part) for part in (errors if isinstance(errors, list) else [errors])]
+    return "; ".join(str(part.get("message", part)) for part in found if isinstance(part, dict))
+
+
+def made_here(workspace: Workspace) -> list[str]:
+    """Return the names of the targets that this project made."""
+    return [tag.removeprefix(MADE) for tag in workspace.tags or {} if tag.startswith(MADE)]
+
+
+def remove(workspace: Workspace, name: str) -> None:
+    """Delete what was created, and detach what was attached; nothing happens where it is gone."""
+    target = find(workspace, name)
+    with explained(f"removing compute {name}"):
+        if target is not None:
+            (target.detach if isinstance(target, RemoteCompute) else target.delete)()
+        tags = {tag: value for tag, value in (workspace.tags or {}).items() if tag != f"{MADE}{name}"}
+        workspace.update(tags=tags)

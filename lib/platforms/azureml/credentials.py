@@ -1,0 +1,84 @@
+"""Who we are to Azure: the service principal of .env, the Azure CLI's login, or a person at a terminal."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from typing import Any
+
+from azureml.core.authentication import (
+    InteractiveLoginAuthentication,
+    ServicePrincipalAuthentication,
+    TokenAuthentication,
+)
+
+from lib.errors import ReleaseError
+from lib.settings import Environment
+
+ORDER = "service principal of .env, then the Azure CLI's login, then signing in at a terminal"
+CLI_LIMIT_S = 60
+EARLY_S = 300
+
+
+class CliTokens:
+    """Tokens of the Azure CLI's login, kept for as long as they hold."""
+
+    def __init__(self, program: str, tenant: str | None) -> None:
+        self.program = program
+        self.tenant = ["--tenant", tenant] if tenant else []
+        self.kept: dict[str, tuple[str, float]] = {}
+
+    def get(self, audience: str) -> str:
+        """Return a token for an audience. Raises ReleaseError where nobody is logged in."""
+        token, until = self.kept.get(audience, ("", 0.0))
+        if until - EARLY_S < time.time():
+            token, until = self.ask(audience)
+            self.kept[audience] = token, until
+        return token
+
+    def ask(self, audience: str) -> tuple[str, float]:
+        """Ask the CLI for a token and the time at which it ends."""
+        command = [
+            self.program,
+            "account",
+            "get-access-token",
+            "--resource",
+            audience,
+            *self.tenant,
+            "--output",
+            "json",
+        ]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=CLI_LIMIT_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise ReleaseError(f"the Azure CLI did not answer within {CLI_LIMIT_S} s\nTry `az account show`") from None
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["it failed"])[0].removeprefix("ERROR: ")
+            raise ReleaseError(f"the Azure CLI has no valid login: {said}\nRun `az login`, or put a secret into .env")
+        found = json.loads(done.stdout)
+        return found["accessToken"], float(found.get("expires_on") or time.time() + 2 * EARLY_S)
+
+
+def choose(environment: Environment) -> tuple[Any, str]:
+    """Return the first credentials that there are, and what they are. Raises ReleaseError where there are none."""
+    secret, client, tenant = (
+        environment.azure_client_secret,
+        environment.azure_client_id,
+        environment.azure_tenant_id,
+    )
+    if secret:
+        return (
+            ServicePrincipalAuthentication(tenant, client, secret.reveal()),
+            f"service principal {client} of .env",
+        )
+    if program := shutil.which("az"):
+        tokens = CliTokens(program, tenant)
+        tokens.get("https://management.core.windows.net/")
+        return TokenAuthentication(tokens.get), "the Azure CLI's login"
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return InteractiveLoginAuthentication(tenant_id=tenant), "a person at this terminal"
+    raise ReleaseError(
+        "there are no credentials for Azure\nPut AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET into .env, "
+        f"or run `az login`\nThe order is: {ORDER}"
+    )

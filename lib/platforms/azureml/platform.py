@@ -1,0 +1,234 @@
+"""Azure Machine Learning as a platform, through azureml-sdk (v1)."""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Read by the SDK when it is imported: it does not nag, knows its cloud, and leaves trying again to faults.py.
+os.environ.setdefault("AZUREML_LOG_DEPRECATION_WARNING_ENABLED", "False")
+os.environ.setdefault("AZUREML_CURRENT_CLOUD", "AzureCloud")
+os.environ.setdefault("AZUREML_DEFAULT_RETRIES", "0")
+
+from azureml.core import Workspace
+
+from lib.contents import Contents
+from lib.errors import ReleaseError
+from lib.interpreter import Interpreter
+from lib.platforms.azureml import computes, credentials, workspace
+from lib.platforms.azureml.faults import explained
+from lib.platforms.azureml.images import Images
+from lib.platforms.azureml.models import Models
+from lib.platforms.azureml.runs import Runs
+from lib.platforms.azureml.services import Services
+from lib.platforms.base import (
+    Deployment,
+    Finding,
+    Job,
+    ModelVersion,
+    Production,
+    Resource,
+    Run,
+    Tell,
+    WebService,
+)
+from lib.settings import Secret, Service, Settings
+
+WORKSPACE_NAME = r"[a-zA-Z0-9][\w-]{2,32}"
+GROUP_NAME = r"[\w.()-]{0,89}[\w()-]"
+GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+
+class AzuremlPlatform:
+    """A workspace of Azure ML, connected to when it is needed; lib/platforms/base.py says what each method promises."""
+
+    name = "azureml"
+    stopping = "by deleting them: Azure ML has nothing between serving and deleted"
+
+    def __init__(self, settings: Settings, _interpreter: Interpreter) -> None:
+        logging.getLogger("azureml").setLevel(logging.ERROR)
+        self.settings = settings
+        cache = settings.folder / "azureml"
+        contents = Contents(cache / "files")
+        model = settings.release.model
+        self.runs = Runs(self.connected, settings, contents)
+        self.models = Models(self.connected, model.name, model.description, contents, self.runs)
+        self.images = Images(self.connected, self.models, cache / "images", settings.release.azureml.build_timeout_s)
+        self.services = Services(self.connected, settings, self.models, self.images)
+        self.lock = threading.Lock()
+        self.found: Workspace | None = None
+
+    def connected(self) -> Workspace:
+        """Return the workspace, asked for once however many ask at the same time."""
+        with self.lock:
+            if self.found is None:
+                auth, _ = credentials.choose(self.settings.environment)
+                self.found = workspace.get(self.settings, auth)
+            return self.found
+
+    def check(self) -> Iterator[Finding]:
+        yield from check_names(self.settings)
+        try:
+            auth, who = credentials.choose(self.settings.environment)
+            found = workspace.find(self.settings, auth)
+        except ReleaseError as error:
+            yield Finding(what=f"credentials for Azure ({credentials.ORDER})", fix=str(error).replace("\n", ". "))
+            return
+        yield Finding(what=f"credentials for Azure: {who} (the order is {credentials.ORDER})")
+        yield self.check_workspace(found)
+        if found is not None:
+            self.found = found
+            yield from self.check_computes(found)
+
+    def check_workspace(self, found: Workspace | None) -> Finding:
+        """Check that the workspace is there, or may be created."""
+        what = f"workspace {self.settings.workspace.workspace_name}"
+        if found is None and "workspace" not in self.settings.release.azureml.create:
+            return Finding(
+                what=what,
+                fix="there is none: correct config/config.json, or let it be created by "
+                'azureml.create = ["workspace"] in config/release.toml',
+            )
+        return Finding(what=f"{what} in {found.location}" if found else f"{what} will be created")
+
+    def check_computes(self, found: Workspace) -> Iterator[Finding]:
+        """Check that the compute targets that a release needs are there, or may be created."""
+        azureml, compute = self.settings.release.azureml, self.settings.release.train.compute
+        wanted = {"vm": azureml.vm, "cluster": azureml.cluster.name}
+        needed = [(compute, wanted[compute])] if compute in wanted else []
+        for kind, name in [*needed, ("aks", azureml.aks.name)]:
+            there = computes.find(found, name) is not None
+            fix = "run `invoke attach`" if kind == "vm" else f'name one that is there, or azureml.create = ["{kind}"]'
+            allowed = there or kind in azureml.create
+            what = f"compute {name}" + ("" if there or not allowed else " will be created")
+            yield Finding(what=what, fix="" if allowed else f"it is not in the workspace: {fix}")
+
+    def workspace(self) -> str:
+        _, who = credentials.choose(self.settings.environment)
+        found = self.connected()
+        return f"workspace {found.name} in {found.resource_group}, {found.location} (as {who}; {credentials.ORDER})"
+
+    def attach(self) -> str:
+        return computes.attach_vm(self.connected(), self.settings)
+
+    # Runs
+
+    def find_run(self, fingerprint: str) -> Run | None:
+        return self.runs.find(fingerprint)
+
+    def train(self, job: Job, tell: Tell) -> Run:
+        return self.runs.train(job, tell)
+
+    def running(self, fingerprint: str) -> str | None:
+        return self.runs.running(fingerprint)
+
+    def cancel(self, run_id: str) -> None:
+        self.runs.cancel(run_id)
+
+    def output(self, run_id: str, filename: str) -> Path:
+        return self.runs.output(run_id, filename)
+
+    # Models
+
+    def find_model(self, version: int) -> ModelVersion | None:
+        return self.models.find(version)
+
+    def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
+        return self.models.register(run_id, tags)
+
+    def model_file(self, version: int) -> Path:
+        return self.models.file(version)
+
+    def production(self) -> Production | None:
+        return next(iter(self.models.history()), None)
+
+    def promote(self, production: Production) -> None:
+        self.models.promote(production)
+
+    def history(self) -> list[Production]:
+        return self.models.history()
+
+    # Images
+
+    def find_image(self, digest: str) -> str | None:
+        return self.images.find(digest)
+
+    def build_image(self, digest: str, folder: Path) -> str:
+        return self.images.build(digest, folder)
+
+    # Services
+
+    def deploy(self, deployment: Deployment) -> WebService:
+        return self.services.deploy(deployment)
+
+    def find_service(self, service: Service) -> WebService | None:
+        return self.services.find(service)
+
+    def keys(self, service: Service) -> tuple[Secret, Secret]:
+        return self.services.keys(service)
+
+    def renew_keys(self, service: Service) -> None:
+        self.services.renew_keys(service)
+
+    def stop(self, service: Service) -> None:
+        self.services.remove(service.name)
+
+    # What was created
+
+    def resources(self) -> list[Resource]:
+        services = [
+            Resource(kind="service", name=one.name, detail=f"{one.compute_type}, {one.scoring_uri}")
+            for one in sorted(self.services.list(), key=lambda one: str(one.name))
+        ]
+        images = [
+            Resource(kind="image", name=one.properties["digest"], detail=f"{one.properties['location']}, which stays")
+            for one in self.images.entries()
+        ]
+        models = [
+            Resource(kind="model", name=str(one.version), detail=f"of run {one.properties.get('run_id', '')}")
+            for one in sorted(self.models.query(), key=lambda one: int(one.version))
+        ]
+        made = [
+            Resource(kind="compute", name=name, detail="created or attached from here")
+            for name in computes.made_here(self.connected())
+        ]
+        return [*services, *images, *models, *made, *self.own_workspace()]
+
+    def own_workspace(self) -> list[Resource]:
+        """Return the workspace where it was created from here."""
+        found = self.connected()
+        if (found.tags or {}).items() >= workspace.MADE_BY.items():
+            return [Resource(kind="workspace", name=found.name, detail="with its storage, registry and key vault")]
+        return []
+
+    def remove(self, resource: Resource) -> None:
+        removers: dict[str, Any] = {
+            "service": self.services.remove,
+            "image": self.images.remove,
+            "model": lambda name: self.models.remove(int(name)),
+            "compute": lambda name: computes.remove(self.connected(), name),
+            "workspace": lambda _name: self.delete_workspace(),
+        }
+        removers[resource.kind](resource.name)
+
+    def delete_workspace(self) -> None:
+        """Delete the workspace with what was created with it."""
+        with explained(f"deleting workspace {self.settings.workspace.workspace_name}"):
+            self.connected().delete(delete_dependent_resources=True, no_wait=False)
+        self.found = None
+
+
+def check_names(settings: Settings) -> Iterator[Finding]:
+    """Check the names in config.json by Azure's rules, before anything is asked for."""
+    named = settings.workspace
+    rules = {
+        "subscription_id": (named.subscription_id, GUID, "a GUID, from `az account show`"),
+        "resource_group": (named.resource_group, GROUP_NAME, "1 to 90 letters, digits, - _ . ( ), and no . at its end"),
+        "workspace_name": (named.workspace_name, WORKSPACE_NAME, "3 to 33 letters, digits, - and _"),
+    }
+    for name, (value, pattern, said) in rules.items():
+        wrong = not re.fullmatch(pattern, value) or set(value) <= set("0-")
+        yield Finding(what=f"config/config.json: {name}", fix=f"{value!r} must be {said}" if wrong else "")
