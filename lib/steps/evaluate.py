@@ -1,9 +1,13 @@
 """Evaluate: score the run's model and the one in production on the same rows, and ask the gate."""
 
+from pathlib import Path
+
 import msgspec
 
 from lib import gate
+from lib.files import digest_file
 from lib.fingerprints import Fingerprint, of_settings
+from lib.platforms.base import Production
 from lib.records import EvaluationRecord, RunRecord
 from lib.steps.context import Context
 
@@ -27,37 +31,46 @@ def evaluate(context: Context, inputs: Fingerprint, previous: str) -> Evaluation
     """Score the run's model and the one in production on the run's hold-out rows, and ask the gate."""
     run, platform, rule = context.get(RunRecord), context.platform, context.settings.release.gate
     production = platform.production()
+    run_id, file = of_production(context, production) if production else ("", None)
     found = context.interpreter.call(
         "lib.evaluation:compare",
         root=str(context.settings.root),
         candidate=str(platform.output(run.run_id, "model.joblib")),
-        production=str(platform.model_file(production.version)) if production else None,
+        production=str(file) if file else None,
         holdout=str(platform.output(run.run_id, "holdout.json")),
         metric=rule.metric,
         direction=rule.direction,
     )
-    model = platform.find_model(production.version) if production else None
     verdict = gate.decide(
         rule,
         found["candidate"][rule.metric],
         found["production"].get(rule.metric),
         found["improvements"],
-        same_model=model is not None and model.sha256 == run.outputs["model.joblib"],
+        same_model=file is not None and digest_file(file) == run.outputs["model.joblib"],
     )
     return EvaluationRecord(
         inputs=inputs,
         previous=previous,
         run_id=run.run_id,
         against=production.version if production else None,
-        verdict=with_data(verdict, context, model.run_id if model else None),
+        verdict=with_data(verdict, context, run_id),
         metrics=found["candidate"],
         production_metrics=found["production"],
     )
 
 
-def with_data(verdict: gate.Verdict, context: Context, production_run: str | None) -> gate.Verdict:
+def of_production(context: Context, production: Production) -> tuple[str, Path]:
+    """Return the run and the file of the model in production; of a version that was deleted, what its run left."""
+    platform = context.platform
+    if model := platform.find_model(production.version):
+        return model.run_id, platform.model_file(model.version)
+    run_id = production.evidence["run"]
+    return run_id, platform.output(run_id, "model.joblib")
+
+
+def with_data(verdict: gate.Verdict, context: Context, production_run: str) -> gate.Verdict:
     """State it where the production model was trained on other data than the run."""
-    if production_run is None:
+    if not production_run:
         return verdict
     before = context.platform.output(production_run, "data.json").read_bytes()
     after = context.platform.output(context.get(RunRecord).run_id, "data.json").read_bytes()
