@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-import sqlite3
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +35,6 @@ def reported() -> Iterator[None]:
         raise Exit(f"Error: {error}", error.exit_code) from None
     except KeyboardInterrupt:
         raise Exit("Interrupted: the next `invoke release` goes on from here", INTERRUPTED) from None
-    except sqlite3.OperationalError as error:
-        raise Exit(f"Error: the workspace's database: {error}\nIs the disk full, or the folder not yours?", 1) from None
     except OSError as error:
         if error.errno not in EXPECTED:
             raise
@@ -237,14 +235,21 @@ def check(invoke: Invoke) -> None:
     """Check style, types, the direction of imports, and run every test."""
     for command in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest"):
         print(f"$ {command}", flush=True)
-        invoke.run(f"'{Path(sys.executable).parent}'/{command}", pty=sys.stdout.isatty())
+        name, *flags = command.split()
+        run(invoke, str(Path(sys.executable).with_name(name)), *flags)
 
 
 @task(help={"only": "measure only this", "rounds": "how many times each"})
 def bench(invoke: Invoke, only: str = "", rounds: int = 5) -> None:
     """Measure how fast a release and its services are, as ratios against a floor and peers."""
-    chosen = f" --only {only}" if only else ""
-    invoke.run(f"{sys.executable} -m tests.bench --rounds {rounds}{chosen}", pty=sys.stdout.isatty())
+    chosen = ["--only", only] if only else []
+    run(invoke, sys.executable, "-m", "tests.bench", "--rounds", str(rounds), *chosen)
+
+
+def run(invoke: Invoke, *command: str) -> None:
+    """Run a program in the project's folder, wherever invoke was called. Its exit code is ours."""
+    with invoke.cd(str(ROOT)):
+        invoke.run(shlex.join(command), pty=sys.stdout.isatty())
 
 
 def known(value: str, values: list[str]) -> str:

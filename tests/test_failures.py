@@ -58,7 +58,12 @@ BROKEN_SETTINGS = {
     "broken JSON": ("config/config.json", "{", "", ["config/config.json cannot be read"]),
     "an unknown key": (TOML, "floor =", "flor =", ["config/release.toml: gate: flor is unknown", "floor"]),
     "an unknown section": (TOML, "[limits]", "[limit]", ["limit is unknown", "limits is missing"]),
-    "a wrong type": (TOML, "workers = 2", 'workers = "two"', ["services: aks: local: workers: expected `int`, got `str`"]),
+    "a wrong type": (
+        TOML,
+        "workers = 2",
+        'workers = "two"',
+        ["services: aks: local: workers: expected `int`, got `str`"],
+    ),
     "a wrong direction": (TOML, '"lower" ', '"down" ', ["gate: direction"]),
     "a missing key": (TOML, 'metric = "mse"', "", ["gate: metric is missing"]),
     "a bad name": (TOML, '"diabetes-staging"', '"My Service"', ["services: aci: name"]),
