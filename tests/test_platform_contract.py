@@ -1,9 +1,10 @@
 """What every platform does, written against the Protocol in lib/platforms/base.py.
 
-A platform is under contract once `GROUNDS` can give a workspace of it.
+A platform is under contract once `GROUNDS` can give a workspace of it. That of Azure ML is the genuine SDK against
+the loopback Azure of tests/azure.
 """
 
-import contextlib
+import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from lib.platforms.base import Deployment, Job, ModelVersion, Platform, Producti
 from lib.records import now
 from lib.settings import Service
 from lib.webservice import Client, differing, identity
+from tests.azure.loopback import LoopbackAzure
 
 BROKEN = "\ndef init():\n    raise RuntimeError('this score.py is broken')\n"
 
@@ -32,7 +34,7 @@ class Ground:
 
     def __init__(self, root: Path, platform: str) -> None:
         self.root = root
-        Project(root)
+        Project(root).edit("config/release.toml", "create = []", 'create = ["workspace", "aks"]')
         (root / ".env").write_text(f"PLATFORM={platform}\n")
         self.settings = settings.load(root)
         self.interpreter = Interpreter(root, root / "interpreter.log")
@@ -113,18 +115,64 @@ class Ground:
             if resource.kind == "service":
                 self.platform.remove(resource)
         self.interpreter.close()
+        self.disconnect()
+
+    def disconnect(self) -> None:
         for platform in self.connected:
             platform.store.close()
+
+    def elsewhere(self) -> dict[str, str]:
+        """Name another workspace, which does not exist yet."""
+        return {"local_workspace": f"empty-{uuid.uuid4().hex}"}
+
+
+class AzureGround(Ground):
+    """A workspace of the loopback Azure, with the environment that leads the SDK there."""
+
+    def __init__(self, root: Path) -> None:
+        self.azure = LoopbackAzure().__enter__()
+        self.outside = dict(os.environ)
+        os.environ.update(self.azure.environment)
+        super().__init__(root, "azureml")
+
+    def connect(self, azure_workspace_name: str = "release", **environment: Any) -> Platform:
+        changed = msgspec.structs.replace(self.settings.workspace, workspace_name=azure_workspace_name)
+        self.settings = msgspec.structs.replace(self.settings, workspace=changed)
+        return super().connect(**environment)
+
+    def elsewhere(self) -> dict[str, str]:
+        return {"azure_workspace_name": f"empty-{uuid.uuid4().hex[:20]}"}
+
+    def disconnect(self) -> None:
+        os.environ.clear()
+        os.environ.update(self.outside)
+        self.azure.__exit__()
 
 
 def listed(platform: Platform, kind: str) -> dict[str, Resource]:
     return {resource.name: resource for resource in platform.resources() if resource.kind == kind}
 
 
-GROUNDS: dict[str, Callable[[Path], Ground]] = {"local": lambda folder: Ground(folder, "local")}
+def answers(uri: str) -> bool:
+    """Tell whether anything scores at an address."""
+    try:
+        return Client(uri, None).ask(method="GET").status != 404
+    except OSError:
+        return False
 
 
-@pytest.fixture(scope="module", params=sorted(GROUNDS))
+GROUNDS: dict[str, Callable[[Path], Ground]] = {
+    "azureml": AzureGround,
+    "local": lambda folder: Ground(folder, "local"),
+}
+
+
+# The SDK forgets about the process of a run on this machine, which is not ours to wait for.
+FORGOTTEN = pytest.mark.filterwarnings("ignore:.*Popen.__del__:pytest.PytestUnraisableExceptionWarning")
+PARAMS = [pytest.param(name, marks=FORGOTTEN if name == "azureml" else ()) for name in sorted(GROUNDS)]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     made = GROUNDS[request.param](tmp_path_factory.mktemp("ground"))
     yield made
@@ -134,7 +182,7 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def empty(ground: Ground) -> Platform:
     """Give a workspace in which nothing was ever made."""
-    return ground.connect(local_workspace=f"empty-{uuid.uuid4().hex}")
+    return ground.connect(**ground.elsewhere())
 
 
 @pytest.fixture(scope="module")
@@ -290,10 +338,8 @@ class TestPlatform:
         for _ in range(2):
             platform.stop(ground.aci)
             stopped = platform.find_service(ground.aci)
-            assert stopped is not None
-            assert stopped.trouble
-        with pytest.raises(OSError, match="refused"):
-            Client(made.scoring_uri, None).ask(method="GET")
+            assert stopped is None or stopped.trouble
+        assert not answers(made.scoring_uri)
         platform.deploy(second)
         assert ground.trouble(second) == ""
 
@@ -302,8 +348,7 @@ class TestPlatform:
             platform.remove(service)
             assert platform.find_service(ground.aci) is None
             assert ground.aci.name not in listed(platform, "service")
-        with pytest.raises(OSError, match="refused"):
-            Client(made.scoring_uri, None).ask(method="GET")
+        assert not answers(made.scoring_uri)
 
     def test_keys_stay_until_they_are_renewed_and_hold_from_the_next_deployment_on(
         self, ground: Ground, one: ModelVersion
@@ -319,7 +364,9 @@ class TestPlatform:
         assert ground.trouble(deployment) == ""
         assert [Client(uri, key).ask(method="GET").status for key in before] == [401, 401]
 
-    def test_services_do_not_share_their_keys(self, ground: Ground) -> None:
+    def test_services_do_not_share_their_keys(self, ground: Ground, one: ModelVersion) -> None:
+        for service in (ground.aci, ground.aks):
+            ground.platform.deploy(ground.deployment(service, one))
         keys = {key.reveal() for service in (ground.aci, ground.aks) for key in ground.platform.keys(service)}
         assert len(keys) == 4
 
@@ -352,15 +399,22 @@ class TestPlatform:
                 ground.platform.remove(resource)
                 assert resource.name not in listed(ground.platform, resource.kind)
 
-    def test_removing_one_thing_leaves_the_rest(self, ground: Ground, empty: Platform) -> None:
-        empty.promote(Production(version=1, image="image-1", since=now(), evidence={}))
-        (workspace,) = listed(empty, "workspace").values()
-        with contextlib.suppress(ReleaseError):
-            empty.remove(Resource(kind="run", name="no-such-run", detail=""))
-        assert ground.connect(local_workspace=Path(workspace.name).name).history() != []
+    def test_removing_one_thing_leaves_the_rest(self, ground: Ground, one: ModelVersion, two: ModelVersion) -> None:
+        third = ground.version(0.6)
+        ground.platform.remove(listed(ground.platform, "model")[str(third.version)])
+        assert ground.platform.find_model(one.version) == one
+        assert ground.platform.find_model(two.version) == two
+        assert ground.platform.find_run(ground.job(0.6).fingerprint) is not None
 
-    def test_removing_the_workspace_removes_everything(self, ground: Ground, empty: Platform) -> None:
-        empty.promote(Production(version=1, image="image-1", since=now(), evidence={}))
-        (workspace,) = listed(empty, "workspace").values()
-        empty.remove(workspace)
-        assert ground.connect(local_workspace=Path(workspace.name).name).history() == []
+    def test_removing_the_workspace_removes_everything(self, ground: Ground) -> None:
+        elsewhere = ground.elsewhere()
+        made = ground.connect(**elsewhere)
+        run = made.train(ground.job(0.05), len)
+        version = made.register(run.run_id, {}).version
+        made.promote(Production(version=version, image="image-1", since=now(), evidence={}))
+        (workspace,) = listed(made, "workspace").values()
+        made.remove(workspace)
+        again = ground.connect(**elsewhere)
+        assert again.history() == []
+        assert again.find_model(version) is None
+        assert again.find_run(ground.job(0.05).fingerprint) is None

@@ -78,7 +78,7 @@ class WebService(Plain, frozen=True):
 class Resource(Plain, frozen=True):
     """Something that was created and can be removed."""
 
-    kind: Literal["service", "image", "model", "run", "compute", "workspace"]
+    kind: Literal["service", "image", "model", "compute", "workspace"]
     name: str
     detail: str
 

@@ -40,7 +40,19 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = getattr(error, "inner_exception", None) or error.__cause__ or error.__context__
+        inner = getattr(error, "inner_exception", None)
+        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
+
+
+def words(error: BaseException) -> str:
+    """Return an error's message; some of the SDK's errors cannot say theirs by str()."""
+    message = getattr(error, "message", None)
+    return message if isinstance(message, str) else str(error)
+
+
+def mentions(error: BaseException, *signs: str) -> bool:
+    """Tell whether an error, or one behind it, has one of these words in its message."""
+    return any(sign in words(one) for one in chain(error) for sign in signs)
 
 
 def status(error: BaseException) -> int:
@@ -49,7 +61,7 @@ def status(error: BaseException) -> int:
         response = getattr(one, "response", None)
         if isinstance(code := getattr(response, "status_code", None), int):
             return code
-        if found := re.search(r"(?:Response Code|StatusCode|status code|Code)[: '\"]+(\d{3})\b", str(one)):
+        if found := re.search(r"(?:Response Code|StatusCode|status code|Code)[: '\"]+(\d{3})\b", words(one)):
             return int(found[1])
         if isinstance(one, requests.ConnectionError | requests.Timeout | ConnectionError):
             return 503
@@ -60,7 +72,7 @@ def retry_after_s(error: BaseException, otherwise: float) -> float:
     """Return the seconds that Azure asks to wait before the next try."""
     for one in chain(error):
         headers: Any = getattr(getattr(one, "response", None), "headers", None) or {}
-        named = re.search(r"Retry-After'?: '?(\d+)", str(one))
+        named = re.search(r"Retry-After'?: '?(\d+)", words(one))
         given = headers.get("Retry-After") or (named and named[1])
         if given and str(given).isdigit():
             return min(float(given), LONGEST_WAIT_S)
@@ -94,7 +106,7 @@ def explained(doing: str) -> Iterator[None]:
 
 def told(doing: str, error: BaseException) -> str:
     """Say what Azure answered, and what to do where that is known."""
-    text = "\n".join(str(one) for one in chain(error))
+    text = "\n".join(words(one) for one in chain(error))
     for sign, advice in ADVICE.items():
         if sign in text:
             return f"{doing}: {advice}"

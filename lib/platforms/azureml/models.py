@@ -14,7 +14,7 @@ from azureml.core import Model, Workspace
 from lib.contents import Contents
 from lib.errors import ReleaseError
 from lib.outputs import MODEL
-from lib.platforms.azureml.faults import SDK_ERRORS, chain, explained, patiently
+from lib.platforms.azureml.faults import SDK_ERRORS, explained, mentions, patiently
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import ModelVersion, Production
@@ -128,7 +128,7 @@ def one_model(workspace: Workspace, model_id: str) -> Model | None:
         try:
             return Model(workspace, id=model_id, expand=False)
         except SDK_ERRORS as error:
-            if any("ModelNotFound" in str(one) for one in chain(error)):
+            if mentions(error, "ModelNotFound"):
                 return None
             raise
 

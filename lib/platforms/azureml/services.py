@@ -5,12 +5,13 @@ from typing import Any
 
 import msgspec
 from azureml.core import Model, Workspace
+from azureml.core.model import InferenceConfig
 from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 
 from lib.errors import ReleaseError, UnhealthyError
 from lib.files import digest
 from lib.platforms.azureml import computes
-from lib.platforms.azureml.faults import SDK_ERRORS, chain, explained, patiently, told
+from lib.platforms.azureml.faults import SDK_ERRORS, explained, mentions, patiently, told
 from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.workspace import MADE_BY
@@ -38,7 +39,7 @@ class Services:
             try:
                 return Webservice(self.workspace(), name=name)
             except SDK_ERRORS as error:
-                if any("WebserviceNotFound" in str(one) for one in chain(error)):
+                if mentions(error, "WebserviceNotFound"):
                     return None
                 raise
 
@@ -78,8 +79,9 @@ class Services:
         last = self.find(service)
         if last and not last.trouble and serves(last, deployment):
             return last
+        model, inference = self.prepare(deployment)
         try:
-            self.roll_out(deployment)
+            self.roll_out(deployment, model, inference)
             self.check(deployment)
         except ReleaseError as error:
             raise UnhealthyError(f"{error}\n{self.put_back(deployment, last)}") from None
@@ -88,13 +90,16 @@ class Services:
             raise UnhealthyError(f"{service.name} does not serve: {found.trouble if found else 'it is gone'}")
         return found
 
-    def roll_out(self, deployment: Deployment) -> None:
-        """Create or update a service, and wait. Raises ReleaseError with its state and the end of its log."""
-        service = deployment.service
+    def prepare(self, deployment: Deployment) -> tuple[Model, InferenceConfig]:
+        """Get what is to be served. Raises ReleaseError where it is not there any more."""
         model = self.models.get(deployment.model_version)
         if model is None:
             raise ReleaseError(f"{deployment.model_name} version {deployment.model_version} is not registered any more")
-        inference = self.images.inference(self.images.content(deployment.image), variables(deployment))
+        return model, self.images.inference(self.images.content(deployment.image), variables(deployment))
+
+    def roll_out(self, deployment: Deployment, model: Model, inference: InferenceConfig) -> None:
+        """Create or update a service, and wait. Raises ReleaseError with its state and the end of its log."""
+        service = deployment.service
         found = self.get(service.name)
         if found is not None and found.state not in ("Healthy", "Transitioning", "Unhealthy"):
             patiently(f"service {service.name}, which is {found.state}", found.delete)
@@ -107,7 +112,7 @@ class Services:
             self.wait(found)
         self.set_given_keys(found)
 
-    def create(self, deployment: Deployment, model: Model, inference: Any, overwrite: bool) -> Any:
+    def create(self, deployment: Deployment, model: Model, inference: InferenceConfig, overwrite: bool) -> Any:
         """Create a service."""
         service = deployment.service
         aks = isinstance(service.azureml, AksContainers)
@@ -172,7 +177,7 @@ class Services:
             failed, image=last.image, model_version=last.model_version, rows=[], predictions=[]
         )
         try:
-            self.roll_out(former)
+            self.roll_out(former, *self.prepare(former))
             self.check(former)
         except ReleaseError as error:
             return f"Version {last.model_version} could not be put back: {str(error).splitlines()[0]}"

@@ -6,7 +6,7 @@ from azureml.core import Workspace
 from azureml.exceptions import ProjectSystemException
 
 from lib.errors import RefusedError
-from lib.platforms.azureml.faults import SDK_ERRORS, chain, explained, patiently, within
+from lib.platforms.azureml.faults import SDK_ERRORS, explained, mentions, patiently, within
 from lib.settings import Settings
 
 MADE_BY = {"made_by": "invoke-release"}
@@ -36,9 +36,7 @@ def find(settings: Settings, auth: Any) -> Workspace | None:
 
 def missing(error: BaseException) -> bool:
     """Tell whether Azure says that there is no such workspace, rather than that something is wrong."""
-    return isinstance(error, ProjectSystemException) and any(
-        sign in str(one) for one in chain(error) for sign in NOT_FOUND
-    )
+    return isinstance(error, ProjectSystemException) and mentions(error, *NOT_FOUND)
 
 
 def get(settings: Settings, auth: Any) -> Workspace:
