@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import random
 import sys
 from pathlib import Path
@@ -72,5 +73,8 @@ def some(values: list[Any], places: list[int]) -> list[Any]:
 
 
 def numbers(found: dict[str, Any]) -> dict[str, float]:
-    """Turn metrics into plain numbers."""
+    """Turn metrics into plain numbers, which a record can hold."""
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise ValueError(f"score() of model/train.py gives {name} {value}")
     return {name: float(value) for name, value in found.items()}

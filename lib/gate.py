@@ -1,5 +1,6 @@
 """Decide whether a new model takes the place of the one in production. Pure: numbers in, a verdict out."""
 
+import math
 from typing import Literal
 
 import msgspec
@@ -43,9 +44,8 @@ def decide(
     `production` is None where no version was ever in production; `resampled` are the improvements on resampled rows.
     """
     shown = f"{rule.metric} {candidate:.6g}"
-    if not meets_floor(rule, candidate):
-        reason = f"{shown} is worse than the floor of {rule.floor:g}"
-        return Verdict("hold", [reason], rule.metric, candidate, production)
+    if fault := unfit(rule, candidate):
+        return Verdict("hold", [f"{shown} {fault}"], rule.metric, candidate, production)
     if production is None:
         return Verdict("first", [f"nothing is in production yet; {shown}"], rule.metric, candidate)
     better_by = production - candidate if rule.direction == "lower" else candidate - production
@@ -61,11 +61,13 @@ def decide(
     return Verdict("hold", [f"{against}: not better ({better_by:+.6g})"], *numbers)
 
 
-def meets_floor(rule: Rule, score: float) -> bool:
-    """Tell whether a score may go out at all; one that is not a number never may."""
-    if score != score:  # noqa: PLR0124 - only NaN differs from itself
-        return False
-    return rule.floor is None or (score <= rule.floor if rule.direction == "lower" else score >= rule.floor)
+def unfit(rule: Rule, score: float) -> str:
+    """Say why a score may not go out whatever is in production; an empty string where it may."""
+    if math.isnan(score):
+        return "is not a number"
+    if rule.floor is None or (score <= rule.floor if rule.direction == "lower" else score >= rule.floor):
+        return ""
+    return f"is worse than the floor of {rule.floor:g}"
 
 
 def interval(resampled: list[float]) -> tuple[float, float] | None:

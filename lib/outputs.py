@@ -1,7 +1,9 @@
 """What model/train.py leaves in outputs/, on every platform."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 from lib.errors import ReleaseError
 
@@ -14,9 +16,16 @@ def missing(filename: str) -> ReleaseError:
     return ReleaseError(f"model/train.py did not write outputs/{filename}\nCONTRIBUTING.md lists what it has to write")
 
 
+def finite(value: Any) -> float:
+    """Return a number; NaN and infinity can be compared with nothing, and no record can hold them."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is none")
+    return float(value)
+
+
 def read_metrics(path: Path) -> dict[str, float]:
     """Read metrics. Raises ReleaseError where they are not names with numbers."""
     try:
-        return {name: float(value) for name, value in json.loads(path.read_bytes()).items()}
+        return {name: finite(value) for name, value in json.loads(path.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ReleaseError(f"outputs/metrics.json must map names to numbers: {error}") from None

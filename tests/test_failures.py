@@ -179,7 +179,7 @@ def test_a_training_that_fails_tells_its_log_and_its_last_error(released: Projec
         assert (train["state"], "train.py" in train["because"]) == ("failed", True)
 
 
-@pytest.mark.parametrize("metrics", ["[1]", '{"mse": "low"}', "{"])
+@pytest.mark.parametrize("metrics", ["[1]", '{"mse": "low"}', '{"mse": NaN}', "{"])
 def test_metrics_that_are_no_numbers_are_told(released: Project, metrics: str) -> None:
     script = f"""
 from pathlib import Path

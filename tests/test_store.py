@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lib.platforms.local.contents import Contents
 
+from lib.contents import Contents
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.platforms.local.store import Store

@@ -1,0 +1,212 @@
+"""The command line: every task says what it does, works from any folder, and tells what is wrong in a few lines."""
+
+import importlib
+import json
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Project
+from invoke.collection import Collection
+from invoke.tasks import Task
+from test_release import eventually, key, processes, record, served, server, states, versions_in_production
+
+TASKS: dict[str, "Task[Callable[..., None]]"] = Collection.from_module(importlib.import_module("tasks")).tasks
+
+
+def rows_file(project: Project, folder: Path) -> Path:
+    """Write the rows of the image's record to a file for `invoke score`."""
+    path = folder / "rows.json"
+    path.write_text(json.dumps({"data": record(project, "image.json")["rows"]}))
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_task_and_every_flag_is_explained(name: str) -> None:
+    task = TASKS[name]
+    assert (task.__doc__ or "").strip().endswith(".")
+    for argument in task.get_arguments():
+        assert argument.help, f"--{argument.name} has no help"
+
+
+def test_every_task_is_listed_with_its_first_line(project: Project) -> None:
+    told = json.loads(project.invoke("--list", "--list-format", "json"))
+    assert {task["name"] for task in told["tasks"]} == set(TASKS)
+    assert all(task["help"] for task in told["tasks"])
+
+
+def test_the_table_of_tasks_in_the_readme_names_every_task() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert not [name for name in TASKS if f"`{name}" not in text and f"`invoke {name}" not in text]
+
+
+def test_listing_the_tasks_imports_nothing_of_the_release(project: Project) -> None:
+    told = project.invoke("--list", PYTHONPROFILEIMPORTTIME="1")
+    assert "invoke.tasks" in told
+    assert not re.search(r"\| +(lib|sqlite3)\b", told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status"], "fresh"),
+        (["history"], "checks"),
+        (["workspace"], "1 runs, 1 models, 2 services"),
+        (["keys"], "secondary"),
+        (["test", "--only"], "fresh"),
+        (["score", "rows.json"], '{"result":['),
+        (["score", "rows.json", "--service", "aci"], '{"result":['),
+        (["score", "rows.json", "--model", "1"], "["),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_tasks_work_from_any_folder(released: Project, arguments: list[str], said: str) -> None:
+    subfolder = rows_file(released, released.root / "artifacts").parent
+    assert said in released.invoke(*arguments, cwd=subfolder)
+
+
+def test_a_service_and_a_model_score_a_file_as_the_registered_model(released: Project, tmp_path: Path) -> None:
+    file, expected = str(rows_file(released, tmp_path)), record(released, "image.json")["predictions"]
+    assert json.loads(released.invoke("score", file))["result"] == pytest.approx(expected)
+    assert json.loads(released.invoke("score", file, "--model", "1")) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("flags", [[], ["--model", "1"]], ids=["service", "model"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "rows.json"), ("{", "not JSON"), ('{"data": [[1, 2]]}', "row 0 must be a list of 10 numbers")],
+)
+def test_a_file_that_cannot_be_scored_is_told(
+    released: Project, tmp_path: Path, flags: list[str], content: str | None, said: str
+) -> None:
+    file = tmp_path / "rows.json"
+    if content is not None:
+        file.write_text(content)
+    told = released.invoke("score", str(file), *flags, expect=1)
+    assert said in told
+    assert "Traceback" not in told
+    assert len(told.strip().splitlines()) <= 3
+
+
+def test_a_test_deletes_nothing(released: Project) -> None:  # defect 10
+    running = server(released, "aci"), server(released, "aks")
+    released.invoke("test", "--service", "aci", "--force")
+    released.invoke("release")
+    assert (server(released, "aci"), server(released, "aks")) == running
+    assert set(states(released).values()) == {"fresh"}
+    assert versions_in_production(released) == ["1"]
+
+
+@pytest.mark.parametrize("task", ["stop", "destroy"])
+def test_what_removes_shows_its_plan_and_does_nothing_unasked(released: Project, task: str) -> None:  # defect 16
+    told = released.invoke(task, expect=4)
+    assert "service diabetes-staging" in told
+    assert "nobody can be asked here" in told
+    assert set(states(released).values()) == {"fresh"}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("moon", ""), ("image", "x")])
+def test_what_is_not_there_cannot_be_removed(released: Project, kind: str, name: str) -> None:
+    told = released.invoke("destroy", "--kind", kind, "--name", name, "--yes", expect=2 if kind == "moon" else 0)
+    assert "is unknown" in told if kind == "moon" else "Nothing to be removed" in told
+
+
+@pytest.mark.slow
+def test_new_keys_hold_from_the_next_deployment_on_and_everything_can_be_removed(project: Project) -> None:
+    project.invoke("release")  # defect 16
+    old = key(project)
+    project.invoke("keys", "--new")
+    assert "does not accept the key" in project.invoke("status")
+    project.invoke("release")
+    key.cache_clear()
+    assert key(project) != old
+    assert served(project) == "1"
+    told = project.invoke("destroy", "--yes", "--production")
+    assert all(part in told for part in ("service diabetes:", "image ", "model 1:", "workspace "))
+    assert not (project.root / ".workspace").exists()
+    eventually(lambda: not processes(project))
+    assert "fresh" not in states(project).values()
+
+
+class TestSetup:
+    @pytest.fixture
+    def clone(self, project: Project) -> Project:
+        subprocess.run(["git", "init", "--quiet"], cwd=project.root, check=True)
+        return project
+
+    def test_it_makes_dotenv_for_its_owner_alone_and_finds_nothing_wrong(self, clone: Project) -> None:
+        told = clone.invoke("setup")
+        assert ".env made from .env.example" in told
+        assert "Ready: `invoke release`" in told
+        assert stat.S_IMODE((clone.root / ".env").stat().st_mode) == 0o600
+        assert (clone.root / ".env").read_bytes() == (clone.root / ".env.example").read_bytes()
+
+    def test_a_second_run_leaves_dotenv_as_it_is(self, clone: Project) -> None:
+        (clone.root / ".env").write_text("PLATFORM=local  # mine\n")
+        (clone.root / ".env").chmod(0o600)
+        assert "Ready" in clone.invoke("setup")
+        assert (clone.root / ".env").read_text() == "PLATFORM=local  # mine\n"
+
+    def test_every_finding_comes_with_its_fix_and_all_come_at_once(self, clone: Project) -> None:
+        for name, old, new in (
+            (".gitignore", ".env\n", ""),
+            ("requirements.txt", "joblib==1.5.3", "joblib==1.5.2"),
+            ("config/release.toml", "floor = 4000.0", "flor = 1"),
+            ("config/release.toml", "timeout_s = 600", "timeout_s = -1"),
+            ("service/score.py", "def init()", "def begin()"),
+        ):
+            clone.edit(name, old, new)
+        clone.invoke("setup", expect=2)
+        (clone.root / ".env").chmod(0o644)
+        told = clone.invoke("setup", expect=2)
+        for part in (
+            "chmod 600 .env",
+            "add the line .env to .gitignore",
+            "joblib differ from requirements.txt: run `make env`",
+            "config/conda_dependencies.yml pins joblib==1.5.3, requirements.txt joblib==1.5.2",
+            "flor is unknown",
+            "timeout_s",
+            "service/score.py: it must define init",
+        ):
+            assert part in told, f"{part!r} is not in\n{told}"
+
+    def test_a_dotenv_that_is_in_git_is_found(self, clone: Project) -> None:  # defect 26
+        clone.invoke("setup")
+        subprocess.run(["git", "add", "--force", ".env"], cwd=clone.root, check=True)
+        assert "git rm --cached .env" in clone.invoke("setup", expect=2)
+
+    def test_a_port_that_someone_else_uses_is_found(self, clone: Project) -> None:
+        with socket.create_server(("127.0.0.1", clone.ports[1])):
+            assert f"port {clone.ports[1]}: something else listens there" in clone.invoke("setup", expect=2)
+
+
+def test_check_runs_its_commands_in_the_project_and_hands_their_exit_code_on(project: Project) -> None:
+    shutil.copy(ROOT / "pyproject.toml", project.root)
+    (project.root / "lib/graph.py").write_text("import  os")
+    told = project.invoke("check", cwd=project.root / "model", expect=1)
+    assert "$ ruff check" in told
+    assert "lib/graph.py" in told
+    assert "mypy" not in told
+
+
+@pytest.mark.slow
+def test_bench_prints_a_table_of_ratios() -> None:  # defect 21
+    command = [sys.executable, "-m", "invoke", "bench", "--only", "list", "--rounds", "1"]
+    done = subprocess.run(command, cwd=ROOT / "lib", check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "invoke --list / a trivial tasks.py" in done.stdout
+
+
+def test_the_release_itself_is_in_git() -> None:  # defect 25
+    if not (ROOT / ".git").exists():
+        pytest.skip("no repository here")
+    folders = ["lib/graph.py", "lib/platforms/local/store.py", "model/train.py", "service/score.py"]
+    ignored = subprocess.run(["git", "check-ignore", *folders], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert ignored.stdout == ""
+    assert all((ROOT / name).is_file() for name in folders)
