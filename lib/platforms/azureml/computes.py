@@ -1,5 +1,6 @@
 """Compute targets: the attached VM, the cluster that trains, the AKS cluster that serves."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,10 @@ def attach_vm(workspace: Workspace, settings: Settings) -> str:
     found = find(workspace, name)
     if found is None:
         configuration = RemoteCompute.attach_configuration(**wanted, **secret_of(environment))
-        make(workspace, name, lambda: ComputeTarget.attach(workspace, name, configuration), "attaching")
+        begin = functools.partial(ComputeTarget.attach, workspace, name, configuration)
+        make(workspace, name, begin, f"attaching as {environment.vm_user}")
         return f"VM {name} is attached as {environment.vm_user}"
-    differing = differences(found, wanted)
+    differing = differences(found, wanted, (workspace.tags or {}).get(f"{MADE}{name}", ""))
     if differing:
         raise SettingsError(
             f"VM {name} is attached with other settings: {'; '.join(differing)}\n"
@@ -76,13 +78,11 @@ def secret_of(environment: Environment) -> dict[str, str]:
     return {"password": environment.vm_password.reveal()}
 
 
-def differences(found: Any, wanted: dict[str, Any]) -> list[str]:
-    """Say in what an attached VM differs from the settings."""
-    attached = {
-        "resource_id": found.cluster_resource_id or "",
-        "username": found.username,
-        "ssh_port": int(found.ssh_port or 0),
-    }
+def differences(found: Any, wanted: dict[str, Any], noted: str) -> list[str]:
+    """Say in what an attached VM differs from the settings; its user is only known from our note."""
+    attached = {"resource_id": found.cluster_resource_id, "ssh_port": found.ssh_port}
+    if " as " in noted:
+        attached["username"] = noted.rpartition(" as ")[2]
     return [
         f"{name} {value} there, {wanted[name]} in .env"
         for name, value in attached.items()
@@ -131,7 +131,7 @@ def found_or_made(workspace: Workspace, settings: Settings, kind: str, name: str
             f'Name one that is, or let it be created, which costs money: azureml.create = ["{kind}"] '
             "in config/release.toml"
         )
-    return make(workspace, name, lambda: ComputeTarget.create(workspace, name, configuration), "creating")
+    return make(workspace, name, functools.partial(ComputeTarget.create, workspace, name, configuration), "creating")
 
 
 def make(workspace: Workspace, name: str, begin: Callable[[], Any], doing: str) -> Any:

@@ -12,8 +12,10 @@ from azureml.core.authentication import (
     ServicePrincipalAuthentication,
     TokenAuthentication,
 )
+from azureml.exceptions import AuthenticationException
 
 from lib.errors import ReleaseError
+from lib.platforms.azureml.faults import patiently
 from lib.settings import Environment
 
 ORDER = "service principal of .env, then the Azure CLI's login, then signing in at a terminal"
@@ -60,22 +62,29 @@ class CliTokens:
         return found["accessToken"], float(found.get("expires_on") or time.time() + 2 * EARLY_S)
 
 
+def sign_in(environment: Environment) -> tuple[Any, str]:
+    """Return credentials that Azure accepts, and what they are. Raises ReleaseError."""
+    auth, who = choose(environment)
+
+    def ask() -> None:
+        try:
+            auth.get_authentication_header()
+        except ValueError as error:  # how the sign-in library tells that there is no such tenant
+            raise AuthenticationException(f"AADSTS90002: {error}") from None
+
+    patiently("signing in to Azure", ask)
+    return auth, who
+
+
 def choose(environment: Environment) -> tuple[Any, str]:
     """Return the first credentials that there are, and what they are. Raises ReleaseError where there are none."""
-    secret, client, tenant = (
-        environment.azure_client_secret,
-        environment.azure_client_id,
-        environment.azure_tenant_id,
-    )
+    secret, client = environment.azure_client_secret, environment.azure_client_id
+    tenant = environment.azure_tenant_id
     if secret:
-        return (
-            ServicePrincipalAuthentication(tenant, client, secret.reveal()),
-            f"service principal {client} of .env",
-        )
+        principal = ServicePrincipalAuthentication(tenant, client, secret.reveal())
+        return principal, f"service principal {client} of .env"
     if program := shutil.which("az"):
-        tokens = CliTokens(program, tenant)
-        tokens.get("https://management.core.windows.net/")
-        return TokenAuthentication(tokens.get), "the Azure CLI's login"
+        return TokenAuthentication(CliTokens(program, tenant).get), "the Azure CLI's login"
     if sys.stdin.isatty() and sys.stdout.isatty():
         return InteractiveLoginAuthentication(tenant_id=tenant), "a person at this terminal"
     raise ReleaseError(

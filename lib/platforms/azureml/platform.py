@@ -49,7 +49,7 @@ class AzuremlPlatform:
     stopping = "by deleting them: Azure ML has nothing between serving and deleted"
 
     def __init__(self, settings: Settings, _interpreter: Interpreter) -> None:
-        logging.getLogger("azureml").setLevel(logging.ERROR)
+        logging.getLogger("azureml").setLevel(logging.CRITICAL)  # its errors are raised too
         self.settings = settings
         cache = settings.folder / "azureml"
         contents = Contents(cache / "files")
@@ -60,19 +60,20 @@ class AzuremlPlatform:
         self.services = Services(self.connected, settings, self.models, self.images)
         self.lock = threading.Lock()
         self.found: Workspace | None = None
+        self.who = ""
 
     def connected(self) -> Workspace:
         """Return the workspace, asked for once however many ask at the same time."""
         with self.lock:
             if self.found is None:
-                auth, _ = credentials.choose(self.settings.environment)
+                auth, self.who = credentials.sign_in(self.settings.environment)
                 self.found = workspace.get(self.settings, auth)
             return self.found
 
     def check(self) -> Iterator[Finding]:
         yield from check_names(self.settings)
         try:
-            auth, who = credentials.choose(self.settings.environment)
+            auth, who = credentials.sign_in(self.settings.environment)
             found = workspace.find(self.settings, auth)
         except ReleaseError as error:
             yield Finding(what=f"credentials for Azure ({credentials.ORDER})", fix=str(error).replace("\n", ". "))
@@ -107,9 +108,11 @@ class AzuremlPlatform:
             yield Finding(what=what, fix="" if allowed else f"it is not in the workspace: {fix}")
 
     def workspace(self) -> str:
-        _, who = credentials.choose(self.settings.environment)
         found = self.connected()
-        return f"workspace {found.name} in {found.resource_group}, {found.location} (as {who}; {credentials.ORDER})"
+        return (
+            f"workspace {found.name} in {found.resource_group}, {found.location}\n"
+            f"signed in by {self.who} (the order is: {credentials.ORDER})"
+        )
 
     def attach(self) -> str:
         return computes.attach_vm(self.connected(), self.settings)
