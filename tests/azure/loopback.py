@@ -127,7 +127,7 @@ def main(run: Callable[..., None], arguments: Any) -> None:
         sys.stdout.flush()
 
     try:
-        run(folder, arguments.port, ready)
+        run(folder, arguments.port, ready, arguments.child)
     finally:
         if arguments.folder is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -148,13 +148,13 @@ class Server:
         self.state.storage.close()
 
 
-def run(folder: Path, port: int, ready: Callable[[Server], None]) -> None:
-    """Serve until a signal comes or the pipe at our standard input closes, whoever holds it."""
+def run(folder: Path, port: int, ready: Callable[[Server], None], leash: bool) -> None:
+    """Serve until a signal comes or, on a leash, until the pipe at our standard input closes, whoever holds it."""
     server = Server(folder, port)
     end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: end.set())
-    if not sys.stdin.isatty():
+    if leash:
         threading.Thread(target=lambda: (sys.stdin.buffer.read(), end.set()), daemon=True).start()
     threading.Thread(target=server.gateway.serve_forever, args=(0.1,), daemon=True).start()
     try:

@@ -78,6 +78,7 @@ def deployment_status(subscription: str, group: str, name: str, operation: str) 
 
 
 @web.get(f"{DEPLOYMENT}/operations")
+@web.get(f"{GROUP}/deployments/<name>/operations")
 def deployment_operations(subscription: str, group: str, name: str) -> Any:
     """List what a deployment made."""
     found = find_deployment(subscription, group, name)
