@@ -109,7 +109,7 @@ def list_workspaces(subscription: str, group: str = "") -> Any:
 def patch_workspace(subscription: str, group: str, workspace: str) -> Any:
     """Change a workspace's tags and descriptions."""
     found, given = find_workspace(subscription, group, workspace), body()
-    found.tags = given.get("tags") or found.tags
+    found.tags = found.tags if given.get("tags") is None else given["tags"]
     properties = given.get("properties", {})
     found.description = properties.get("description") or found.description
     found.friendly_name = properties.get("friendlyName") or found.friendly_name

@@ -69,6 +69,8 @@ def describe(compute: str, given: Record, kind: str) -> Record:
     """Return the record of a compute target. Passwords and keys are not kept."""
     properties, own = given["properties"], given["properties"].get("properties") or {}
     kept = {key: value for key, value in own.items() if value is not None and key not in SECRETS}
+    if "vmPriority" in kept:
+        kept["vmPriority"] = {"lowpriority": "LowPriority"}.get(kept["vmPriority"].lower(), "Dedicated")
     if credentials := own.get("userAccountCredentials"):
         kept["userAccountCredentials"] = {"adminUserName": credentials.get("adminUserName")}
     if account := own.get("administratorAccount"):

@@ -30,7 +30,7 @@ def create_image() -> Any:
 
 def describe(given: Record, name: str, version: int) -> Record:
     """Return the record of an image that is being created."""
-    kept = ("description", "imageFlavor", "imageType", "driverProgram", "targetRuntime")
+    kept, runtime = ("description", "imageFlavor", "imageType", "driverProgram"), given["targetRuntime"]
     return {
         "id": f"{name}:{version}",
         "name": name,
@@ -40,6 +40,7 @@ def describe(given: Record, name: str, version: int) -> Record:
         "imageLocation": f"{REGISTRY}/{name}:{version}",
         "imageBuildLogUri": None,
         "generatedDockerFileUri": None,
+        "targetRuntime": runtime | {"targetArchitecture": runtime["targetArchitecture"].capitalize()},
         "assets": [{"unpack": False} | one for one in given["assets"]],
         "modelIds": given.get("modelIds") or [],
         "modelDetails": [find_model(workspace, one) for one in given.get("modelIds") or []],
