@@ -17,10 +17,10 @@ from typing import Any
 
 # What a scoring server imports beside score.py, but for the modules that read their settings while they are imported.
 SERVER = [
+    "azureml_inference_server_http.server.user_script",
     "gunicorn.app.base",
     "gunicorn.arbiter",
     "gunicorn.workers.sync",
-    "azureml_inference_server_http.server.user_script",
     "azureml_inference_server_http.print_log_hook",
     "azure.monitor.opentelemetry.exporter",
     "flask_cors",
@@ -30,11 +30,11 @@ SERVER = [
 
 
 def main(requests: socket.socket) -> None:
-    """Serve requests until the other end closes. Packages of model/ and service/ come first, the server's when idle."""
+    """Serve requests until the other end closes. What model/ imports comes first, what serves it when there is time."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for name in packages([Path("model"), Path("service")]):
+    for name in packages(Path("model")):
         load(name)
-    for name in SERVER:
+    for name in [*packages(Path("service")), *SERVER]:
         while select.select([requests], [], [], 0)[0] and serve(requests):
             pass
         load(name)
@@ -42,10 +42,10 @@ def main(requests: socket.socket) -> None:
         pass
 
 
-def packages(folders: list[Path]) -> Iterator[str]:
-    """Yield the modules that the files of some folders import, except their own."""
-    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    own = {path.stem for path in paths} | {folder.name for folder in folders}
+def packages(folder: Path) -> Iterator[str]:
+    """Yield the modules that the files of a folder import, except their own."""
+    paths = sorted(folder.rglob("*.py"))
+    own = {path.stem for path in paths} | {folder.name}
     for path in paths:
         with contextlib.suppress(SyntaxError, OSError):
             for node in ast.walk(ast.parse(path.read_bytes())):

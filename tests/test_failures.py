@@ -142,7 +142,7 @@ BROKEN_SCORES = {
         "    raise OSError('no model here')\n    global model",
         "no model here",
     ),
-    "a run() that fails": ('    if request.method != "POST":', "    raise OSError('no')\n    if request:", "500"),
+    "a run() that fails": ('    if request.method != "POST":', "    raise OSError('no row')\n    if request:", "OSError: no row"),
     "other predictions": ("model.predict(rows)", "model.predict(rows * 2)", "where the model predicts"),
 }
 
