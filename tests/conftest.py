@@ -6,14 +6,19 @@ import shutil
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.azure.loopback import LoopbackAzure
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["tasks.py", "lib", "config", "model", "service", "requirements.txt", ".env.example", ".gitignore"]
 LIMIT_S = 120
+SETTINGS = ("SCORING_", "PLATFORM", "LOCAL_", "AZURE_", "VM_")
 
 
 class Project:
@@ -60,6 +65,39 @@ class Project:
             self.invoke("stop", "--yes")
 
 
+class AzureProject(Project):
+    """A copy of this project with a workspace of its own on the loopback Azure."""
+
+    def __init__(self, root: Path, azure: LoopbackAzure, workspace: str = "") -> None:
+        super().__init__(root)
+        self.azure = azure
+        self.workspace = workspace or f"workspace-{uuid.uuid4().hex[:12]}"
+        if not workspace:
+            azure.add_workspace(self.workspace, "release")
+        self.environment = azure.environment | {"HOME": str(azure.home()), "AZURE_WORKSPACE_NAME": self.workspace}
+        self.edit("config/release.toml", "create = []", 'create = ["aks"]')
+        (root / ".env").write_text("PLATFORM=azureml\n")
+        (root / ".env").chmod(0o600)
+
+    def start(self, *arguments: str, cwd: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
+        """Start invoke with what leads the SDK to the loopback Azure; an empty value takes a variable away."""
+        given = self.environment | environment
+        return super().start(*arguments, cwd=cwd, **{name: value for name, value in given.items() if value})
+
+    def clone(self, root: Path) -> "AzureProject":
+        """Give a fresh copy that uses the same workspace, as another machine would."""
+        return AzureProject(root, self.azure, self.workspace)
+
+    def requests(self, **patterns: str) -> list[dict[str, Any]]:
+        """Return the requests that named this project's workspace."""
+        return self.azure.requests(**({"path": f"/workspaces/{self.workspace}(/|$)"} | patterns))
+
+    def close(self) -> None:
+        """Delete the services."""
+        with contextlib.suppress(AssertionError):
+            self.invoke("destroy", "--kind", "service", "--yes", "--production")
+
+
 def free_port() -> int:
     """Return a port that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -68,9 +106,7 @@ def free_port() -> int:
 
 def clean_environment() -> dict[str, str]:
     """Return the environment without settings of a release."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("SCORING_", "PLATFORM", "LOCAL_"))
-    }
+    return {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
 
 
 @pytest.fixture
@@ -86,5 +122,20 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Give a project whose first release has been made; for tests that leave it as they find it."""
     made = Project(tmp_path_factory.mktemp("released"))
     made.invoke("release")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def azure() -> Iterator[LoopbackAzure]:
+    """Give the loopback Azure, one for all tests; each has its own workspace in it."""
+    with LoopbackAzure() as running:
+        yield running
+
+
+@pytest.fixture
+def azure_project(tmp_path: Path, azure: LoopbackAzure) -> Iterator[AzureProject]:
+    """Give a project on Azure in which nothing has run yet."""
+    made = AzureProject(tmp_path, azure)
     yield made
     made.close()

@@ -42,7 +42,7 @@ def attach_vm(workspace: Workspace, settings: Settings) -> str:
         begin = functools.partial(ComputeTarget.attach, workspace, name, configuration)
         make(workspace, name, begin, f"attaching as {environment.vm_user}")
         return f"VM {name} is attached as {environment.vm_user}"
-    differing = differences(found, wanted, (workspace.tags or {}).get(f"{MADE}{name}", ""))
+    differing = differences(found, wanted, tags_of(workspace).get(f"{MADE}{name}", ""))
     if differing:
         raise SettingsError(
             f"VM {name} is attached with other settings: {'; '.join(differing)}\n"
@@ -138,7 +138,7 @@ def make(workspace: Workspace, name: str, begin: Callable[[], Any], doing: str) 
     """Create or attach a target, note in the workspace that it was made here, and wait until it can be used."""
     with explained(f"{doing} compute {name}"):
         target = begin()
-        workspace.update(tags=dict(workspace.tags or {}) | {f"{MADE}{name}": doing})
+        workspace.update(tags=tags_of(workspace) | {f"{MADE}{name}": doing})
         try:
             within(CREATE_LIMIT_S, f"{doing} compute {name}", lambda: target.wait_for_completion(show_output=False))
         except UnhealthyError:
@@ -156,9 +156,14 @@ def reason(target: Any) -> str:
     return "; ".join(str(part.get("message", part)) for part in found if isinstance(part, dict))
 
 
+def tags_of(workspace: Workspace) -> dict[str, str]:
+    """Return the workspace's tags as they are now; the SDK's own object keeps those of when it was made."""
+    return dict(patiently("the workspace's tags", workspace.get_details).get("tags") or {})
+
+
 def made_here(workspace: Workspace) -> list[str]:
     """Return the names of the targets that this project made."""
-    return [tag.removeprefix(MADE) for tag in workspace.tags or {} if tag.startswith(MADE)]
+    return [tag.removeprefix(MADE) for tag in tags_of(workspace) if tag.startswith(MADE)]
 
 
 def remove(workspace: Workspace, name: str) -> None:
@@ -167,5 +172,4 @@ def remove(workspace: Workspace, name: str) -> None:
     with explained(f"removing compute {name}"):
         if target is not None:
             (target.detach if isinstance(target, RemoteCompute) else target.delete)()
-        tags = {tag: value for tag, value in (workspace.tags or {}).items() if tag != f"{MADE}{name}"}
-        workspace.update(tags=tags)
+        workspace.update(tags={tag: value for tag, value in tags_of(workspace).items() if tag != f"{MADE}{name}"})

@@ -1,5 +1,6 @@
 """Web services on Azure: deployed, updated in place, checked, and put back to what they served where that fails."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -148,13 +149,14 @@ class Services:
             raise ReleaseError(f"{found.name} is {found.state}{self.log_end(found)}")
 
     def log_end(self, found: Any) -> str:
-        """Return the last lines of a service's log."""
+        """Return what was raised in a service's log, or its last lines."""
         try:
             text = patiently("the service's log", found.get_logs) or ""
         except ReleaseError:
             return ""
-        lines = [line for line in text.splitlines() if line.strip()][-LOG_LINES:]
-        return "".join(f"\n  {line}" for line in lines)
+        lines = [line for line in text.splitlines() if line.strip()]
+        raised = list(dict.fromkeys(line for line in lines if re.match(r"\s*[\w.]*(Error|Exception)\b", line)))
+        return "".join(f"\n  {line}" for line in (raised or lines)[-LOG_LINES:])
 
     def check(self, deployment: Deployment) -> None:
         """Check who answers, and what it predicts. Raises UnhealthyError."""
