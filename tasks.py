@@ -279,4 +279,4 @@ def confirmed(done: str, plan: list[str], yes: bool, production: str = "") -> bo
 
 def asked(question: str) -> bool:
     """Ask whoever sits at the terminal; nobody there is a no."""
-    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() == "y"
+    return sys.stdin.isatty() and input(f"\n{question} [y/N] ").strip().lower() == "y"
