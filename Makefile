@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: release check env lock
+.PHONY: release check env azure lock
 
 release: env
 	@$(BIN)/invoke release
@@ -17,6 +17,10 @@ env: .venv/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.txt)
 	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python -r requirements.txt
 	@touch $@
+
+# A stand-in for Azure ML on this machine: see tests/azure/README.md.
+azure: env
+	@$(BIN)/python -m tests.azure --folder .azure
 
 # Resolves pyproject.toml for every supported Python into requirements.txt.
 lock: env
