@@ -183,7 +183,7 @@ def score(_: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
         )
 
 
-@task(help=SERVICE_HELP | {"new": "make new ones; they hold from the next deployment on"})
+@task(help=SERVICE_HELP | {"new": "make new ones; they hold from the next deployment on at the latest"})
 def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
     """Show the two keys of a service."""
     from lib.steps.deploy import service_of
@@ -192,7 +192,7 @@ def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
         chosen = service_of(context, service)
         if new:
             context.platform.renew_keys(chosen)
-            print(f"`invoke {service}` puts them into use")
+            print(f"They hold after the next `invoke {service}` at the latest")
         for name, key in zip(("primary", "secondary"), context.platform.keys(chosen), strict=True):
             print(f"{name:<9} {key.reveal()}")
 

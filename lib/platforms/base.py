@@ -162,7 +162,10 @@ class Platform(Protocol):
         """Return the two keys of a service."""
 
     def renew_keys(self, service: Service) -> None:
-        """Make new keys for a service; they hold from its next deployment on."""
+        """Make new keys for a service; they hold from its next deployment on at the latest.
+
+        Raises RefusedError where they come from .env.
+        """
 
     def stop(self, service: Service) -> None:
         """Stop a service; nothing happens where it does not run."""

@@ -9,7 +9,7 @@ from azureml.core import Model, Workspace
 from azureml.core.model import InferenceConfig
 from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 
-from lib.errors import ReleaseError, UnhealthyError
+from lib.errors import RefusedError, ReleaseError, UnhealthyError
 from lib.files import digest
 from lib.platforms.azureml import computes
 from lib.platforms.azureml.faults import SDK_ERRORS, explained, mentions, patiently, told
@@ -205,6 +205,8 @@ class Services:
 
     def renew_keys(self, service: Service) -> None:
         """Let Azure make new keys, which hold at once."""
+        if any(self.given_keys()):
+            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
         found = self.existing(service)
         for kind in KEYS:
             with explained(f"the keys of {found.name}"):
