@@ -274,6 +274,16 @@ def processes() -> list[str]:
     return found
 
 
+def test_a_run_has_the_sdk_if_its_environment_does(sdk: Sdk) -> None:
+    with pytest.raises(SdkError, match="the environment does not name azureml-defaults"):
+        sdk(f"""{CREATE}
+env = Environment.from_conda_specification("bare", "conda.yml")
+env.python.conda_dependencies.remove_pip_package("azureml-defaults")
+config = ScriptRunConfig("model", "train.py", ["1"], compute_target=cluster(), environment=env)
+Experiment(ws, "loopback").submit(config).wait_for_completion()
+""")
+
+
 def test_an_environment_that_cannot_be_made(sdk: Sdk) -> None:
     with pytest.raises(SdkError, match="Failed to parse: `scikit-learn===not-a-version!`"):
         sdk(f"""{CREATE}
@@ -604,6 +614,19 @@ def test_a_wrong_secret_is_refused(sdk: Sdk) -> None:
 
 
 @pytest.mark.slow
+def test_a_login_of_a_person_expires(azure: LoopbackAzure) -> None:
+    def refresh() -> requests.Response:
+        form = {"grant_type": "refresh_token", "refresh_token": azure.identity.secret}
+        with requests.Session() as session:
+            session.trust_env = False
+            url = "https://login.microsoftonline.com/organizations/oauth2/v2.0/token"
+            return session.post(url, form, proxies={"https": azure.base}, verify=azure.authority, timeout=10)
+
+    azure.fault("expired-login", "login.microsoftonline.com")
+    assert refresh().json()["error_codes"] == [700082]
+    assert refresh().json()["token_type"] == "Bearer"
+
+
 def test_what_passes_is_tried_again_by_the_sdk(azure: LoopbackAzure, sdk: Sdk) -> None:
     for fault in ({"kind": "throttle"}, {"kind": "error", "status": 503}, {"kind": "reset"}):
         azure.fault(match="GET .*/modelmanagement/.*/models", **fault)

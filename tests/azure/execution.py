@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, current_app, request
+from packaging.requirements import InvalidRequirement
 
 from tests.azure import history, snapshots
-from tests.azure.interpreters import BuildError, interpreter
+from tests.azure.interpreters import BuildError, interpreter, requirements
 from tests.azure.leash import Child
 from tests.azure.state import Record, State, Workspace
 from tests.azure.web import SCOPE, Problem, body, current, here, state, workspace
@@ -129,6 +130,8 @@ def driver_settings(run: Record, configuration: Record, log: str) -> Record:
         "AZUREML_SERVICE_ENDPOINT": service,
         "AZUREML_DISCOVERY_SERVICE_ENDPOINT": f"{service}/discovery",
     }
+    if not has_sdk(configuration["environment"]["python"]):
+        environment["LOOPBACK_WITHOUT_SDK"] = "yes"
     environment |= configuration["environment"].get("environmentVariables") or {}
     return {
         "scope": workspace.scope,
@@ -140,6 +143,17 @@ def driver_settings(run: Record, configuration: Record, log: str) -> Record:
         "environment": environment | (configuration.get("environmentVariables") or {}),
         "command": configuration.get("command") or [find_interpreter(run, configuration), *script],
     }
+
+
+def has_sdk(python: Record) -> bool:
+    """Say whether an environment brings the SDK, without which a script cannot reach its run."""
+    if python["userManagedDependencies"]:
+        return True
+    try:
+        _, packages = requirements(python["condaDependencies"])
+    except InvalidRequirement:
+        return True
+    return any(re.match("azureml-(defaults|core|sdk)", one) for one in packages)
 
 
 def find_interpreter(run: Record, configuration: Record) -> str:
