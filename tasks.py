@@ -21,6 +21,10 @@ STEP_HELP = {
     "only": "run nothing else: exit 3 if a step that it needs is not fresh",
 }
 SERVICE_HELP = {"service": "aci for the staging service, aks for the production service"}
+SURE_HELP = {
+    "yes": "do it without asking",
+    "production": "also delete the production service, without its name being typed",
+}
 EXPECTED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 
 
@@ -197,26 +201,25 @@ def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
             print(f"{name:<9} {key.reveal()}")
 
 
-@task(help=SERVICE_HELP | {"yes": "do it without asking", "service": "only this one: aci or aks"})
-def stop(_: Invoke, service: str = "", yes: bool = False) -> None:
+@task(help=SERVICE_HELP | SURE_HELP | {"service": "only this one: aci or aks"})
+def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = False) -> None:
     """Stop the services; the next release starts them again."""
     from lib.steps.deploy import service_of
 
     with release_context(locked_by="stop") as context:
         chosen = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
-        plan = [f"service {one.name}" for one in chosen]
-        if confirmed(f"stopped ({context.platform.stopping})", plan, yes):
+        deletes = context.platform.stop_deletes
+        guarded = deletes and not production and context.settings.release.services.aks in chosen
+        named = context.settings.release.services.aks.name if guarded else ""
+        done = "deleted, as there is no other way to stop them" if deletes else "stopped"
+        if confirmed(done, [f"service {one.name}" for one in chosen], yes, named):
             for one in chosen:
                 context.platform.stop(one)
 
 
 @task(
-    help={
-        "kind": "service, image, model or workspace (everything)",
-        "name": "only the one of this name",
-        "yes": "do it without asking",
-        "production": "also the production service, without its name being typed",
-    }
+    help=SURE_HELP
+    | {"kind": "service, image, model, compute or workspace (everything)", "name": "only the one of this name"}
 )
 def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False, production: bool = False) -> None:
     """Remove what was created: everything, or one kind of thing, or one thing. Shows the plan first."""

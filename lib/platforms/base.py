@@ -93,11 +93,11 @@ class Finding(Plain, frozen=True):
 class Platform(Protocol):
     """One workspace of one platform. Model methods speak of the model named in the settings.
 
-    `stopping` says in a few words what it means to stop a service.
+    `stop_deletes` says whether a service can only be stopped by deleting it.
     """
 
     name: str
-    stopping: str
+    stop_deletes: bool
 
     def check(self) -> Iterator[Finding]:
         """Check what a release will need, before anything is created."""

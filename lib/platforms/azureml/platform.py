@@ -46,7 +46,7 @@ class AzuremlPlatform:
     """A workspace of Azure ML, connected to when it is needed; lib/platforms/base.py says what each method promises."""
 
     name = "azureml"
-    stopping = "by deleting them: Azure ML has nothing between serving and deleted"
+    stop_deletes = True  # Azure ML has nothing between serving and deleted
 
     def __init__(self, settings: Settings, _interpreter: Interpreter) -> None:
         logging.getLogger("azureml").setLevel(logging.CRITICAL)  # its errors are raised too

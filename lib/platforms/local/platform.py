@@ -27,7 +27,7 @@ class LocalPlatform:
     """The workspace in one folder; see lib/platforms/base.py for what each method promises."""
 
     name = "local"
-    stopping = "their processes end"
+    stop_deletes = False
 
     def __init__(self, settings: Settings, interpreter: Interpreter) -> None:
         self.root = settings.root
