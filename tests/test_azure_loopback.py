@@ -613,7 +613,6 @@ def test_a_wrong_secret_is_refused(sdk: Sdk) -> None:
         sdk("workspace(tenant_id='00000000-0000-4000-8000-000000000000')")
 
 
-@pytest.mark.slow
 def test_a_login_of_a_person_expires(azure: LoopbackAzure) -> None:
     def refresh() -> requests.Response:
         form = {"grant_type": "refresh_token", "refresh_token": azure.identity.secret}
@@ -627,6 +626,7 @@ def test_a_login_of_a_person_expires(azure: LoopbackAzure) -> None:
     assert refresh().json()["token_type"] == "Bearer"
 
 
+@pytest.mark.slow
 def test_what_passes_is_tried_again_by_the_sdk(azure: LoopbackAzure, sdk: Sdk) -> None:
     for fault in ({"kind": "throttle"}, {"kind": "error", "status": 503}, {"kind": "reset"}):
         azure.fault(match="GET .*/modelmanagement/.*/models", **fault)

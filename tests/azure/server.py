@@ -91,7 +91,7 @@ class Server:
         """Answer a request, as a WSGI application."""
         host = environment["loopback.host"]
         if not host:
-            return self.score(environment, start)
+            return self.admin(environment, start)
         environment["PATH_INFO"] = re.sub("/resourcegroups/", "/resourceGroups/", environment["PATH_INFO"], flags=re.I)
         path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
         entry = self.journal.begin(method, host, path, environment["QUERY_STRING"])
@@ -103,20 +103,6 @@ class Server:
             return self.reply(entry, environment, start)
         finally:
             self.journal.end(entry)
-
-    def score(self, environment: dict[str, Any], start: Callable[..., Any]) -> Any:
-        """Let a service answer, and note that it was asked; or the admin interface, of which nothing is noted."""
-        path = environment["PATH_INFO"]
-        if "/api/v1/service/" not in path:
-            return self.admin(environment, start)
-        entry = self.journal.begin(environment["REQUEST_METHOD"], "127.0.0.1", path, "")
-
-        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            entry.status = int(status.split(maxsplit=1)[0])
-            self.journal.end(entry)
-            return start(status, headers)
-
-        return self.admin(environment, begin)
 
     def reply(self, entry: Entry, environment: dict[str, Any], start: Callable[..., Any]) -> Any:
         """Answer a request, or give the faulty answer that was asked for."""
