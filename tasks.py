@@ -52,7 +52,7 @@ def reported() -> Iterator[None]:
 @contextlib.contextmanager
 def release_context(locked_by: str | None = None) -> Iterator["Context"]:
     """Give what the steps work with; a task that changes something holds the workspace's lock."""
-    from lib import interpreter, lock, platforms, settings
+    from lib import consent, interpreter, lock, platforms, settings
     from lib.records import Records
     from lib.steps.context import Context
 
@@ -62,7 +62,7 @@ def release_context(locked_by: str | None = None) -> Iterator["Context"]:
             stack.enter_context(lock.held(loaded.folder, locked_by))
         warmed = stack.enter_context(interpreter.opened(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, warmed)
-        yield Context(loaded, platform, Records(loaded.records), warmed, ask=asked)
+        yield Context(loaded, platform, Records(loaded.records), warmed, ask=consent.asked)
 
 
 def bring(target: str, only: bool, force: bool) -> None:
@@ -204,6 +204,7 @@ def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
 @task(help=SERVICE_HELP | SURE_HELP | {"service": "only this one: aci or aks"})
 def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = False) -> None:
     """Stop the services; the next release starts them again."""
+    from lib.consent import confirmed
     from lib.steps.deploy import service_of
 
     with release_context(locked_by="stop") as context:
@@ -224,6 +225,7 @@ def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = Fal
 def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False, production: bool = False) -> None:
     """Remove what was created: everything, or one kind of thing, or one thing. Shows the plan first."""
     from lib import removal
+    from lib.consent import confirmed
 
     with release_context(locked_by="destroy") as context:
         plan = removal.plan(context.platform, kind, name)
@@ -263,23 +265,3 @@ def known(value: str, values: list[str]) -> str:
         with reported():
             raise SettingsError(f"{value} is unknown, known are {', '.join(values)}")
     return value
-
-
-def confirmed(done: str, plan: list[str], yes: bool, production: str = "") -> bool:
-    """Show a plan, and ask unless it was said beforehand. The production service must be named where it is in it."""
-    from lib.errors import RefusedError
-
-    print("\n".join([f"To be {done}:", *(f"  {line}" for line in plan)]) if plan else f"Nothing to be {done}")
-    if not plan or (yes and not production):
-        return bool(plan)
-    if not sys.stdin.isatty():
-        flags = "--yes --production" if production else "--yes"
-        raise RefusedError(f"nobody can be asked here\nAdd {flags} if this is what you want")
-    if production:
-        return input(f"{production} is in production. Type its name to go on: ").strip() == production
-    return asked("Go on?")
-
-
-def asked(question: str) -> bool:
-    """Ask whoever sits at the terminal; nobody there is a no."""
-    return sys.stdin.isatty() and input(f"\n{question} [y/N] ").strip().lower() == "y"
