@@ -142,7 +142,11 @@ BROKEN_SCORES = {
         "    raise OSError('no model here')\n    global model",
         "no model here",
     ),
-    "a run() that fails": ('    if request.method != "POST":', "    raise OSError('no row')\n    if request:", "OSError: no row"),
+    "a run() that fails": (
+        '    if request.method != "POST":',
+        "    raise OSError('no row')\n    if request:",
+        "OSError: no row",
+    ),
     "other predictions": ("model.predict(rows)", "model.predict(rows * 2)", "where the model predicts"),
 }
 
