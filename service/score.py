@@ -66,7 +66,7 @@ def read_rows(body: bytes) -> NDArray[np.float64]:
         raise BadInputError('"data" must be a list with at least one row')
     named = any(isinstance(row, dict) for row in rows)
     values = [ordered(row, place) for place, row in enumerate(rows)] if named else rows
-    return check(values)
+    return check(values, doubtful=b"true" in body or b"false" in body)
 
 
 def ordered(row: Any, place: int) -> list[Any]:
@@ -78,14 +78,14 @@ def ordered(row: Any, place: int) -> list[Any]:
     return [row[name] for name in COLUMNS]
 
 
-def check(rows: list[Any]) -> NDArray[np.float64]:
-    """Turn rows into an array, by the fast way where they are right and cell by cell to name a fault."""
-    try:
-        values = np.array(rows)
-    except ValueError:
-        values = np.array(None)
-    if values.ndim == 2 and values.shape[1] == len(COLUMNS) and values.dtype.kind in "if" and np.isfinite(values).all():  # noqa: PLR2004 - rows and columns
-        return values.astype(np.float64, copy=False)
+def check(rows: list[Any], doubtful: bool) -> NDArray[np.float64]:
+    """Turn rows into an array, and go through them cell by cell only to name a fault, or to find truth values.
+
+    NumPy takes those for numbers, so rows that may have some are `doubtful`.
+    """
+    values = array_of(rows)
+    if values is not None and not doubtful:
+        return values
     for place, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(COLUMNS):
             raise BadInputError(f"row {place} must be a list of {len(COLUMNS)} numbers")
@@ -94,7 +94,20 @@ def check(rows: list[Any]) -> NDArray[np.float64]:
                 raise BadInputError(
                     f"row {place}, column {name!r} must be a finite number, not {orjson.dumps(value).decode()}"
                 )
-    raise BadInputError('"data" holds a number that is too large')
+    if values is None:
+        raise BadInputError('"data" holds a number that is too large')
+    return values
+
+
+def array_of(rows: list[Any]) -> NDArray[np.float64] | None:
+    """Turn rows into an array, or None where it is not one of finite numbers in as many columns as there are."""
+    try:
+        values = np.array(rows)
+    except ValueError:
+        return None
+    if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype.kind not in "if":  # noqa: PLR2004 - rows and columns
+        return None
+    return values.astype(np.float64, copy=False) if np.isfinite(values).all() else None
 
 
 if __name__ == "__main__":
