@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lib.errors import ReleaseError
-from lib.files import digest_file, write
+from lib.files import digest_file, sweep, write
 
 
 class Contents:
@@ -21,6 +21,7 @@ class Contents:
         sha256 = digest_file(path)
         place = self.place(sha256)
         if not place.exists() or digest_file(place) != sha256:
+            sweep(place.parent)
             write(place, path.read_bytes())
         return sha256
 

@@ -23,6 +23,12 @@ def write(path: Path, content: bytes, mode: int = 0o644) -> None:
         raise
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left aside. For folders that one process at a time writes to."""
+    for left in folder.glob(".aside-*"):
+        left.unlink(missing_ok=True)
+
+
 def digest(content: bytes) -> str:
     """Return the content's sha256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

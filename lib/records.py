@@ -185,6 +185,7 @@ class Records:
     def write(self, record: Record) -> str:
         """Write a record and return its digest."""
         content = encode(record)
+        files.sweep(self.folder)
         files.write(self.folder / record.filename, content)
         return files.digest(content)
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -80,6 +81,19 @@ def test_a_first_release_that_is_killed_again_and_again_goes_on_each_time(projec
     for before, step in itertools.pairwise(STEPS):
         ran = kill_at(project, step, "begins")
         assert ran == [before, step], "what was done before is not done again"
+    project.invoke("release")
+    whole(project, 1)
+
+
+def test_a_release_that_is_killed_at_any_moment_ends_as_an_undisturbed_one(project: Project) -> None:
+    (project.root / "artifacts/local").mkdir(parents=True)
+    (project.root / "artifacts/local/.aside-left").write_text("{")
+    # The training takes some seconds, and each release after it begins where the one before was killed.
+    for tenths in [*range(3, 40, 6), *range(3, 21, 2)]:
+        with project.start("release") as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(tenths / 10)
+            process.kill()
     project.invoke("release")
     whole(project, 1)
 

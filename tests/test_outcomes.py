@@ -1,6 +1,8 @@
 """What the gate lets through, what it holds back, and what follows from either."""
 
 import contextlib
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +93,13 @@ class TestWorseModel:
         told = held.project.invoke("release")
         assert [line.split()[1] for line in told.splitlines()[: len(STEPS)]] == ["fresh"] * 2 + ["skipped:"] * 6
         assert "not better" in told
+        held.nothing_happened()
+
+    def test_a_service_that_died_is_brought_back_by_the_next_release_though_it_is_held(self, held: Held) -> None:
+        os.killpg(held.servers[1], signal.SIGKILL)
+        assert "Version 1 serves again: no answer" in held.project.invoke("release")
+        assert served(held.project) == "1"
+        held.servers = held.servers[0], server(held.project, "aks")
         held.nothing_happened()
 
     def test_a_second_evaluation_takes_the_same_path(self, held: Held) -> None:  # defect 5

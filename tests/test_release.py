@@ -148,6 +148,23 @@ def test_each_record_names_the_digest_of_the_one_before(released: Project) -> No
     assert all(re.fullmatch("[0-9a-f]{64}", one) for one in previous[1:])
 
 
+def test_the_run_names_its_code_its_data_and_its_environment(released: Project) -> None:  # defect 22
+    run = record(released, "run_id.json")
+    assert {"model/train.py", "config/conda_dependencies.yml", "python", "train.parameters.alpha"} <= set(run["inputs"])
+    assert re.fullmatch("[0-9a-f]{64}", run["outputs"]["data.json"])
+
+
+@pytest.mark.slow
+def test_a_release_on_this_machine_needs_no_azure_sdk(project: Project) -> None:
+    told = project.invoke("release", PYTHONPROFILEIMPORTTIME="1")
+    logs = [path.read_text() for name in ("artifacts", ".workspace") for path in (project.root / name).rglob("*log*")]
+    imported = set(re.findall(r"^import time: .*\| +(\S+)$", "\n".join([told, *logs]), re.MULTILINE))
+    assert {"lib.graph", "sklearn.linear_model._ridge", "azureml_inference_server_http.server.routes"} <= imported
+    assert not [
+        name for name in imported if name.split(".")[0] == "azureml" or name.startswith("lib.platforms.azureml")
+    ]
+
+
 @pytest.mark.parametrize("service", ["aci", "aks"])
 def test_both_services_predict_as_the_registered_model_and_name_it(released: Project, service: str) -> None:
     assert served(released, service) == "1"
