@@ -247,9 +247,9 @@ def overridden(workspace: Workspace, environment: Environment) -> Workspace:
 
 def with_existing_service(path: Path, release: Release | None, problems: list[str]) -> Release | None:
     """Let the cluster and the service of aks_webservice.json, where there is one, go before those of release.toml."""
-    if release is None or not path.exists():
+    found = path.exists() and read(AksWebservice, parse(path, problems), f"config/{path.name}", problems)
+    if not release or not found:
         return release
-    found = read(AksWebservice, parse(path, problems), f"config/{path.name}", problems) or AksWebservice()
     replace = msgspec.structs.replace
     services, azureml = release.services, release.azureml
     if found.aks_service_name:
@@ -275,8 +275,9 @@ def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
                 "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
             )
     some = [name for name in SIGN_IN if given.get(name)]
-    if "AZURE_CLIENT_SECRET" in some and (missing := [name for name in SIGN_IN if name not in some]):
-        problems.append(f".env: {' and '.join(missing)} must be set too, as AZURE_CLIENT_SECRET is")
+    needed = given.get("PLATFORM") == "azureml" and some not in ([], ["AZURE_TENANT_ID"])  # a tenant alone is for az
+    if needed and (missing := [name for name in SIGN_IN if name not in some]):
+        problems.append(f".env: {' and '.join(missing)} must be set too, beside {' and '.join(some)}")
     return {name.lower(): Secret(value) if name in SECRETS else value for name, value in given.items() if name in known}
 
 

@@ -32,7 +32,7 @@ class CliTokens:
         self.kept: dict[str, tuple[str, float]] = {}
 
     def get(self, audience: str) -> str:
-        """Return a token for an audience. Raises ReleaseError where nobody is logged in."""
+        """Return a token for an audience. Raises AuthenticationException where nobody is logged in."""
         token, until = self.kept.get(audience, ("", 0.0))
         if until - EARLY_S < time.time():
             token, until = self.ask(audience)
@@ -56,8 +56,7 @@ class CliTokens:
         except subprocess.TimeoutExpired:
             raise ReleaseError(f"the Azure CLI did not answer within {CLI_LIMIT_S} s\nTry `az account show`") from None
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it failed"])[0].removeprefix("ERROR: ")
-            raise ReleaseError(f"the Azure CLI has no valid login: {said}\nRun `az login`, or put a secret into .env")
+            raise AuthenticationException(f"the Azure CLI: {done.stderr.strip().removeprefix('ERROR: ')}")
         found = json.loads(done.stdout)
         return found["accessToken"], float(found.get("expires_on") or time.time() + 2 * EARLY_S)
 

@@ -18,14 +18,17 @@ from lib.errors import ReleaseError, UnhealthyError
 T = TypeVar("T")
 SDK_ERRORS = (AzureMLException, ClientException, AzureError, requests.RequestException)
 TRIES = 5
+ENOUGH_S = 20.0  # the SDK itself tries most reads four times, which takes eleven seconds
 LONGEST_WAIT_S = 30.0
-TRANSIENT = {408, 429, 500, 502, 503, 504}
+BROKEN = -1
+TRANSIENT = {BROKEN, 408, 429, 500, 502, 503, 504}
 ADVICE = {
     "AADSTS7000215": "the client secret is wrong\nPut the secret's value, not its id, into AZURE_CLIENT_SECRET in .env",
     "AADSTS7000222": "the client secret has expired\nMake a new one, and put it into AZURE_CLIENT_SECRET in .env",
     "AADSTS700016": "AZURE_CLIENT_ID is unknown in this tenant\nCompare both with the app's registration",
     "AADSTS90002": "AZURE_TENANT_ID is no tenant\nCompare it with the directory id in the Azure portal",
     "AADSTS700082": "the login has expired\nRun `az login` again",
+    "don't have access to": "the subscription is not one of yours\nCompare its id with `az account list`",
     "az login": "the Azure CLI has no valid login\nRun `az login`",
     "AuthorizationFailed": "the permission is missing\nWhoever owns the resource group can give the role Contributor",
     "Forbidden": "the permission is missing\nWhoever owns the resource group can give the role Contributor",
@@ -56,7 +59,7 @@ def mentions(error: BaseException, *signs: str) -> bool:
 
 
 def status(error: BaseException) -> int:
-    """Return the HTTP status behind an error, 503 for a broken connection, 0 where there is none."""
+    """Return the HTTP status behind an error, BROKEN for a broken connection, 0 where there is none."""
     for one in chain(error):
         response = getattr(one, "response", None)
         if isinstance(code := getattr(response, "status_code", None), int):
@@ -64,7 +67,7 @@ def status(error: BaseException) -> int:
         if found := re.search(r"(?:Response Code|StatusCode|status code|Code)[: '\"]+(\d{3})\b", words(one)):
             return int(found[1])
         if isinstance(one, requests.ConnectionError | requests.Timeout | ConnectionError):
-            return 503
+            return BROKEN
     return 0
 
 
@@ -81,11 +84,12 @@ def retry_after_s(error: BaseException, otherwise: float) -> float:
 
 def patiently(doing: str, call: Callable[[], T]) -> T:
     """Call what is safe to repeat, again where the fault may pass. Raises ReleaseError."""
+    until = time.monotonic() + ENOUGH_S
     for attempt in range(TRIES):
         try:
             return call()
         except SDK_ERRORS as error:
-            if status(error) not in TRANSIENT or attempt == TRIES - 1:
+            if status(error) not in TRANSIENT or attempt == TRIES - 1 or time.monotonic() > until:
                 raise ReleaseError(told(doing, error)) from error
             time.sleep(retry_after_s(error, 2.0**attempt))
     raise AssertionError
@@ -110,8 +114,8 @@ def told(doing: str, error: BaseException) -> str:
     for sign, advice in ADVICE.items():
         if sign in text:
             return f"{doing}: {advice}"
-    if status(error) in TRANSIENT:
-        return f"{doing}: Azure does not answer as it should ({status(error)}), {TRIES} tries\nTry again later"
+    if (code := status(error)) in TRANSIENT:
+        return f"{doing}: Azure {'cannot be reached' if code == BROKEN else f'answers {code}'}\nTry again later"
     return f"{doing}: {essence(text)}"
 
 

@@ -71,14 +71,19 @@ class AzuremlPlatform:
             return self.found
 
     def check(self) -> Iterator[Finding]:
-        yield from check_names(self.settings)
+        named = list(check_names(self.settings))
+        yield from named
+        if any(finding.fix for finding in named):
+            return
+        what = f"credentials for Azure ({credentials.ORDER})"
         try:
             auth, who = credentials.sign_in(self.settings.environment)
+            yield Finding(what=f"credentials for Azure: {who} (the order is {credentials.ORDER})")
+            what = f"workspace {self.settings.workspace.workspace_name}"
             found = workspace.find(self.settings, auth)
         except ReleaseError as error:
-            yield Finding(what=f"credentials for Azure ({credentials.ORDER})", fix=str(error).replace("\n", ". "))
+            yield Finding(what=what, fix=str(error).removeprefix(f"{what}: ").replace("\n", ". "))
             return
-        yield Finding(what=f"credentials for Azure: {who} (the order is {credentials.ORDER})")
         yield self.check_workspace(found)
         if found is not None:
             self.found = found

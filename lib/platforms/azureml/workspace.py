@@ -20,12 +20,13 @@ def find(settings: Settings, auth: Any) -> Workspace | None:
 
     def get() -> Workspace | None:
         try:
-            return Workspace.get(
+            found = Workspace.get(
                 name=named.workspace_name,
                 auth=auth,
                 subscription_id=named.subscription_id,
                 resource_group=named.resource_group,
             )
+            return found if found.location else None  # it asks again where the SDK has hidden a broken connection
         except SDK_ERRORS as error:
             if missing(error):
                 return None

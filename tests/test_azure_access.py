@@ -1,0 +1,282 @@
+"""Who gets in to Azure ML, which workspace it is, and what is said before anything is created."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from conftest import AzureProject, Project
+from test_failures import error
+from test_release import changed
+
+from tests.azure.loopback import LoopbackAzure
+
+TOML = "config/release.toml"
+OTHER = "00000000-1111-4000-8000-00000000ffff"
+ORDER = "service principal of .env, then the Azure CLI's login, then signing in at a terminal"
+NO_PRINCIPAL = {"AZURE_CLIENT_ID": "", "AZURE_CLIENT_SECRET": ""}
+
+# The Azure CLI as far as a release uses it: it gets tokens for the person who is logged in. It keeps a list of what it
+# was asked, and gets the refresh token from its environment.
+AZ = """#!{python}
+import json, os, pathlib, sys, time, urllib.error, urllib.parse, urllib.request
+folder = pathlib.Path(__file__).parent
+with open(folder / "asked", "a") as asked:
+    print(*sys.argv[1:], file=asked)
+options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+if sys.argv[1:3] == ["account", "get-access-token"] and not (folder / "logged-in").exists():
+    sys.exit("ERROR: Please run 'az login' to setup account.")
+form = {{"grant_type": "refresh_token", "refresh_token": os.environ["AZ_REFRESH_TOKEN"], "client_id": "az",
+         "scope": options["--resource"] + "/.default"}}
+address = "https://login.microsoftonline.com/" + options.get("--tenant", "organizations") + "/oauth2/v2.0/token"
+try:
+    answer = json.load(urllib.request.urlopen(address, urllib.parse.urlencode(form).encode()))
+except urllib.error.HTTPError as refused:
+    said = json.load(refused)["error_description"]
+    sys.exit("ERROR: " + said + "\\nInteractive authentication is needed. Please run:\\naz login")
+print(json.dumps({{"accessToken": answer["access_token"], "expires_on": int(time.time()) + answer["expires_in"],
+                   "tokenType": "Bearer"}}))
+"""
+
+
+class AzureCli:
+    """A program named az on a PATH of its own."""
+
+    def __init__(self, folder: Path, refresh_token: str) -> None:
+        self.folder = folder
+        (folder / "logged-in").touch()
+        program = folder / "az"
+        program.write_text(AZ.format(python=sys.executable))
+        program.chmod(0o755)
+        path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+        self.environment = NO_PRINCIPAL | {"PATH": path, "AZ_REFRESH_TOKEN": refresh_token}
+
+    def asked(self) -> list[str]:
+        note = self.folder / "asked"
+        return note.read_text().splitlines() if note.exists() else []
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> AzureProject:
+    return AzureProject(tmp_path_factory.mktemp("access"), azure)
+
+
+@pytest.fixture
+def project(shared: AzureProject) -> Iterator[AzureProject]:
+    """Give a project for tests that leave it as they find it."""
+    shared.azure.forget_requests()
+    yield shared
+    shared.azure.forget_faults()
+
+
+@pytest.fixture
+def cli(tmp_path: Path, azure: LoopbackAzure) -> AzureCli:
+    return AzureCli(tmp_path, azure.identity.secret)
+
+
+def writes(project: AzureProject) -> list[str]:
+    """Return the requests that wanted to change something, and fail on those that nobody knows."""
+    assert project.azure.requests(known="False") == []
+    found = project.azure.requests(method="PUT|POST|PATCH|DELETE")
+    return [f"{entry['method']} {entry['path']}" for entry in found if not entry["path"].endswith("/token")]
+
+
+# Credentials
+
+
+def test_the_service_principal_goes_first_and_the_order_is_printed(project: AzureProject, cli: AzureCli) -> None:
+    said = project.invoke("workspace", **(cli.environment | project.azure.environment))
+    assert f"workspace {project.workspace} in release, westeurope" in said
+    assert f"service principal {project.azure.identity.client} of .env" in said
+    assert ORDER in said
+    assert cli.asked() == []
+    assert project.azure.identity.secret not in said  # defect 26
+
+
+def test_the_login_of_the_azure_cli_goes_next_and_is_enough_to_train(project: AzureProject, cli: AzureCli) -> None:
+    assert "signed in by the Azure CLI's login" in project.invoke("workspace", **cli.environment)
+    assert all(f"--tenant {project.azure.identity.tenant}" in one for one in cli.asked())
+    before = len(cli.asked())
+    assert "train     done" in project.invoke("train", "--force", **cli.environment)
+    assert len(cli.asked()) - before <= 2, "a token is kept for as long as it holds"
+    assert "signed in by the Azure CLI's login" in project.invoke("workspace", **cli.environment, AZURE_TENANT_ID="")
+    assert "--tenant" not in cli.asked()[-1]
+
+
+REFUSED = {
+    "a wrong secret": ({"AZURE_CLIENT_SECRET": "hunter2"}, "", "the client secret is wrong"),
+    "a wrong tenant": ({"AZURE_TENANT_ID": OTHER}, "", "AZURE_TENANT_ID is no tenant"),
+    "a wrong client": ({"AZURE_CLIENT_ID": OTHER}, "", "AZURE_CLIENT_ID is unknown in this tenant"),
+    "an expired secret": ({}, "expired-secret", "the client secret has expired"),
+    "no credentials": (NO_PRINCIPAL, "", "there are no credentials for Azure"),
+    "no permission": ({}, "forbidden", "the permission is missing"),
+}
+
+
+@pytest.mark.parametrize(("given", "fault", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_whoever_is_not_let_in_is_told_why(project: AzureProject, given: dict[str, str], fault: str, said: str) -> None:
+    if fault:
+        project.azure.fault(fault, "GET management" if fault == "forbidden" else "", times=0)
+    found = error(project, "workspace", expect=1, **given)
+    assert said in found
+    assert "hunter2" not in found  # defect 26
+    assert project.azure.identity.secret not in found
+    assert writes(project) == []
+
+
+@pytest.mark.parametrize(("fault", "said"), [("expired", "the login has expired"), ("none", "no valid login")])
+def test_a_login_of_the_azure_cli_that_does_not_hold_is_told(
+    project: AzureProject, cli: AzureCli, fault: str, said: str
+) -> None:
+    if fault == "none":
+        (cli.folder / "logged-in").unlink()
+    else:
+        project.azure.fault("expired-login")
+    found = error(project, "workspace", expect=1, **cli.environment)
+    assert said in found
+    assert "`az login`" in found
+
+
+@pytest.mark.parametrize("missing", ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"])
+def test_a_part_of_the_sign_in_settings_is_not_enough(project: AzureProject, missing: str) -> None:
+    found = error(project, "workspace", expect=2, **{missing: ""})
+    assert f"{missing} must be set too" in found
+    assert project.azure.requests() == []
+
+
+# The workspace
+
+
+def test_a_workspace_that_is_missing_is_refused(project: AzureProject) -> None:  # defect 11
+    found = error(project, "workspace", expect=4, AZURE_WORKSPACE_NAME="missing")
+    assert "workspace missing is not in resource group release" in found
+    assert 'azureml.create = ["workspace"]' in found
+    assert writes(project) == []
+
+
+def test_a_workspace_is_created_once_where_that_is_allowed_with_its_group(project: AzureProject) -> None:
+    named = {"AZURE_RESOURCE_GROUP": "new-group", "AZURE_WORKSPACE_NAME": "new", "AZURE_LOCATION": "northeurope"}
+    with changed(project, TOML, 'create = ["aks"]', 'create = ["workspace"]'):
+        assert "workspace new in new-group, northeurope" in project.invoke("workspace", **named)
+        made = writes(project)
+        assert [one.rpartition("/")[2] for one in made if one.startswith("PUT") and "/deployments/" not in one] == [
+            "new-group"
+        ]
+        assert len([one for one in made if one.startswith("PUT") and "/deployments/" in one]) == 1
+        project.azure.forget_requests()
+        assert "workspace new in new-group, northeurope" in project.invoke("workspace", **named)
+        assert writes(project) == []
+        assert "workspace new: with its storage" in project.invoke("destroy", "--yes", **named)
+    assert not [scope for scope in project.azure.state()["workspaces"] if scope.endswith("/new")]
+
+
+@pytest.mark.slow
+def test_no_other_error_creates_a_workspace(project: AzureProject) -> None:  # defects 1 and 11
+    with changed(project, TOML, 'create = ["aks"]', 'create = ["workspace"]'):
+        project.azure.fault("error", "GET management.*/workspaces/broken$", times=0)
+        project.azure.fault("forbidden", "GET management.*/workspaces/closed$", times=0)
+        project.azure.fault("reset", "GET management.*/workspaces/reset$", times=0)
+        expected = {
+            "broken": ({}, "Azure answers 500"),
+            "closed": ({}, "the permission is missing"),
+            "reset": ({}, "Azure cannot be reached"),
+            "foreign": ({"AZURE_SUBSCRIPTION_ID": OTHER}, "the subscription is not one of yours"),
+        }
+        begun = {
+            name: project.start("workspace", AZURE_WORKSPACE_NAME=name, **more) for name, (more, _) in expected.items()
+        }
+        for name, process in begun.items():
+            with process:
+                output, _ = process.communicate(timeout=60)
+            assert process.returncode == 1, output
+            assert expected[name][1] in output
+            assert "Traceback" not in output
+            assert len(output.strip().splitlines()) <= 3, output
+    assert writes(project) == []
+
+
+# What is checked before anything is created
+
+
+def test_setup_checks_everything_on_azure_and_creates_nothing(project: AzureProject) -> None:
+    said = project.invoke("setup")
+    assert f"service principal {project.azure.identity.client} of .env" in said
+    assert ORDER in said
+    assert f"workspace {project.workspace} in westeurope" in said
+    assert "compute release-aks will be created" in said
+    assert writes(project) == []
+
+
+def test_setup_says_a_fix_for_each_thing_that_is_missing(project: AzureProject) -> None:
+    with changed(project, TOML, 'create = ["aks"]', "create = []"), changed(project, TOML, '"local"', '"cluster"'):
+        said = project.invoke("setup", expect=2)
+        assert "compute training" in said
+        assert "compute release-aks" in said
+        assert 'azureml.create = ["cluster"]' in said
+        assert 'azureml.create = ["aks"]' in said
+        said = project.invoke("setup", expect=2, AZURE_WORKSPACE_NAME="missing")
+        assert 'azureml.create = ["workspace"]' in said
+    with changed(project, TOML, '"local"', '"vm"'):
+        assert "run `invoke attach`" in project.invoke("setup", expect=2)
+    said = project.invoke("setup", expect=2, AZURE_CLIENT_SECRET="hunter2")
+    assert "the client secret is wrong" in said
+    assert "hunter2" not in said  # defect 26
+    assert writes(project) == []
+
+
+def test_setup_checks_names_by_the_rules_of_azure(project: AzureProject) -> None:
+    wrong = {"AZURE_RESOURCE_GROUP": "ends.", "AZURE_WORKSPACE_NAME": "a b", "AZURE_SUBSCRIPTION_ID": "my-own"}
+    said = project.invoke("setup", expect=2, **wrong)
+    for value in wrong.values():
+        assert f"{value!r} must be" in said
+    assert project.azure.requests() == []
+
+
+def test_all_problems_of_the_settings_are_told_at_once(project: AzureProject) -> None:
+    with (
+        changed(project, TOML, 'create = ["aks"]', 'create = ["moon"]\nbuild_timeout = 3'),
+        changed(project, TOML, "replicas = 2", "replicas = 0"),
+        changed(project, TOML, "max_nodes = 1", "max_nodes = 0"),
+        changed(project, "config/config.json", '"location"', '"locatoin"'),
+        aks_webservice(project, {"aks_nam": "serving"}),
+    ):
+        found = error(
+            project, "workspace", expect=2, lines=12, AZURE_CLIENT_ID="", VM_SSH_PORT="ssh", SCORING_KEY_PRIMARY="short"
+        )
+    for part in ("moon", "build_timeout", "replicas", "max_nodes", "locatoin", "aks_nam is unknown"):
+        assert part in found, f"{part} is not in {found}"
+    for part in ("AZURE_CLIENT_ID must be set too", "SCORING_KEY_PRIMARY"):
+        assert part in found, f"{part} is not in {found}"
+    assert project.azure.requests() == []
+
+
+def aks_webservice(project: AzureProject, content: dict[str, str]) -> AbstractContextManager[None]:
+    return changed(project, "config/aks_webservice.json", None, json.dumps(content))
+
+
+def test_the_cluster_and_the_service_of_aks_webservice_json_are_used(project: AzureProject) -> None:
+    with aks_webservice(project, {"aks_name": "ours", "aks_service_name": "scoring"}):
+        assert "compute ours will be created" in project.invoke("setup")
+        assert "service scoring is not there" in error(project, "keys", expect=1)
+
+
+# Without Azure
+
+
+def test_a_cluster_is_no_compute_of_this_machine(project: AzureProject) -> None:
+    with changed(project, TOML, '"local"', '"cluster"'):
+        found = error(project, "train", expect=2, PLATFORM="local")
+    assert 'train.compute = "cluster" needs PLATFORM=azureml' in found
+
+
+@pytest.mark.slow
+def test_nothing_of_azure_is_imported_on_this_machine(released: Project) -> None:
+    released.edit(TOML, "alpha = 0.05", "alpha = 0.04")
+    for arguments in (["--list"], ["setup"], ["status"], ["release"]):
+        said = released.invoke(*arguments, PYTHONPROFILEIMPORTTIME="1")
+        imported = {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
+        assert "invoke" in imported
+        assert {name for name in imported if name.split(".")[0] in ("azureml", "msrest", "azure", "msal")} == set()
