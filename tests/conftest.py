@@ -9,12 +9,14 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.azure.loopback import LoopbackAzure
+from tests.terminal import Terminal, terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["tasks.py", "lib", "config", "model", "service", "requirements.txt", ".env.example", ".gitignore"]
@@ -60,6 +62,11 @@ class Project:
         assert process.returncode == expect, f"exit code {process.returncode}, expected {expect}:\n{output}"
         return output
 
+    def on_a_terminal(self, *arguments: str, **environment: str) -> AbstractContextManager[Terminal]:
+        """Run invoke on a terminal."""
+        command = (sys.executable, "-m", "invoke", *arguments)
+        return terminal(*command, cwd=self.root, environment=clean_environment() | environment)
+
     def close(self) -> None:
         """Stop what the project started."""
         with contextlib.suppress(AssertionError):
@@ -82,8 +89,14 @@ class AzureProject(Project):
 
     def start(self, *arguments: str, cwd: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
         """Start invoke with what leads the SDK to the loopback Azure; an empty value takes a variable away."""
-        given = self.environment | environment
-        return super().start(*arguments, cwd=cwd, **{name: value for name, value in given.items() if value})
+        return super().start(*arguments, cwd=cwd, **self.given(environment))
+
+    def on_a_terminal(self, *arguments: str, **environment: str) -> AbstractContextManager[Terminal]:
+        """Run invoke on a terminal, likewise."""
+        return super().on_a_terminal(*arguments, **self.given(environment))
+
+    def given(self, environment: dict[str, str]) -> dict[str, str]:
+        return {name: value for name, value in (self.environment | environment).items() if value}
 
     def clone(self, root: Path) -> "AzureProject":
         """Give a fresh copy that uses the same workspace, as another machine would."""

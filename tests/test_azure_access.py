@@ -17,7 +17,8 @@ from tests.azure.loopback import LoopbackAzure
 TOML = "config/release.toml"
 OTHER = "00000000-1111-4000-8000-00000000ffff"
 ORDER = "service principal of .env, then the Azure CLI's login, then signing in at a terminal"
-NO_PRINCIPAL = {"AZURE_CLIENT_ID": "", "AZURE_CLIENT_SECRET": ""}
+PATH = os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if not Path(one, "az").exists())
+NO_PRINCIPAL = {"AZURE_CLIENT_ID": "", "AZURE_CLIENT_SECRET": "", "PATH": PATH}
 
 # The Azure CLI as far as a release uses it: it gets tokens for the person who is logged in. It keeps a list of what it
 # was asked, and gets the refresh token from its environment.
@@ -51,8 +52,7 @@ class AzureCli:
         program = folder / "az"
         program.write_text(AZ.format(python=sys.executable))
         program.chmod(0o755)
-        path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        self.environment = NO_PRINCIPAL | {"PATH": path, "AZ_REFRESH_TOKEN": refresh_token}
+        self.environment = NO_PRINCIPAL | {"PATH": f"{folder}{os.pathsep}{PATH}", "AZ_REFRESH_TOKEN": refresh_token}
 
     def asked(self) -> list[str]:
         note = self.folder / "asked"
@@ -138,6 +138,17 @@ def test_a_login_of_the_azure_cli_that_does_not_hold_is_told(
     found = error(project, "workspace", expect=1, **cli.environment)
     assert said in found
     assert "`az login`" in found
+
+
+def test_signing_in_as_a_person_is_offered_on_a_terminal_alone(project: AzureProject) -> None:
+    assert "interactive" not in error(project, "workspace", expect=1, **NO_PRINCIPAL)
+    assert project.azure.requests() == []
+    with project.on_a_terminal("workspace", **NO_PRINCIPAL) as terminal:
+        assert terminal.end() == 1  # the loopback Azure has no browser
+    assert "interactive authentication" in terminal.shown
+    assert "Error: signing in to Azure: " in terminal.shown
+    assert "Traceback" not in terminal.shown
+    project.azure.forget_requests()
 
 
 @pytest.mark.parametrize("missing", ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"])

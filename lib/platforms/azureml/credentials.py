@@ -63,16 +63,16 @@ class CliTokens:
 
 def sign_in(environment: Environment) -> tuple[Any, str]:
     """Return credentials that Azure accepts, and what they are. Raises ReleaseError."""
-    auth, who = choose(environment)
 
-    def ask() -> None:
+    def ask() -> tuple[Any, str]:
         try:
+            auth, who = choose(environment)
             auth.get_authentication_header()
-        except ValueError as error:  # how the sign-in library tells that there is no such tenant
-            raise AuthenticationException(f"AADSTS90002: {error}") from None
+        except ValueError as error:  # what the sign-in library raises, for a wrong tenant too
+            raise AuthenticationException(str(error)) from None
+        return auth, who
 
-    patiently("signing in to Azure", ask)
-    return auth, who
+    return patiently("signing in to Azure", ask)
 
 
 def choose(environment: Environment) -> tuple[Any, str]:
