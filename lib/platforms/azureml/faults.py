@@ -26,7 +26,7 @@ ADVICE = {
     "AADSTS7000215": "the client secret is wrong\nPut the secret's value, not its id, into AZURE_CLIENT_SECRET in .env",
     "AADSTS7000222": "the client secret has expired\nMake a new one, and put it into AZURE_CLIENT_SECRET in .env",
     "AADSTS700016": "AZURE_CLIENT_ID is unknown in this tenant\nCompare both with the app's registration",
-    "Unable to get authority configuration": "AZURE_TENANT_ID is no tenant\nCompare it with the directory id in the Azure portal",
+    "authority configuration": "AZURE_TENANT_ID is no tenant\nCompare it with the directory id in the Azure portal",
     "AADSTS700082": "the login has expired\nRun `az login` again",
     "don't have access to": "the subscription is not one of yours\nCompare its id with `az account list`",
     "az login": "the Azure CLI has no valid login\nRun `az login`",
