@@ -4,7 +4,10 @@ import contextlib
 import functools
 import json
 import os
+import pty
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,6 +230,23 @@ def test_status_of_an_untouched_project_is_missing_throughout(project: Project) 
 def test_pipes_get_plain_lines(released: Project, task: str) -> None:
     told = released.invoke(task)
     assert not set(told) & {"\033", "\r"}
+
+
+def test_on_a_terminal_a_running_step_is_replaced_by_its_result(released: Project) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "invoke", "test", "--force"]
+    with (
+        os.fdopen(ours, "rb", buffering=0) as terminal,
+        subprocess.Popen(command, cwd=released.root, stdin=theirs, stdout=theirs, stderr=theirs),
+    ):
+        os.close(theirs)
+        told = b""
+        with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+            while part := terminal.read(1 << 16):
+                told += part
+    shown = [line.rpartition("\r\x1b[K")[2].rstrip() for line in told.decode().split("\n") if line.strip()]
+    assert [line.split()[0] for line in shown] == STEPS
+    assert re.fullmatch(r"test +\x1b\[32mdone *\x1b\[0m +9 checks passed.*", shown[-1])
 
 
 def test_no_record_and_no_log_holds_a_key(released: Project) -> None:  # defect 26

@@ -42,6 +42,7 @@ def main() -> None:
     results: list[Result] = []
     try:
         for name in [arguments.only] if arguments.only else CASES:
+            print(f"{name} ...", file=sys.stderr, flush=True)  # noqa: T201 - progress
             for result in CASES[name](arguments.rounds):
                 print(f"{name}: {result.ratio:.2f}", file=sys.stderr, flush=True)  # noqa: T201 - progress
                 results.append(result)

@@ -1,6 +1,7 @@
 """Measure two things in turn, and compare their medians."""
 
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -50,7 +51,18 @@ def spread(values: Sequence[float]) -> float:
     return statistics.median(abs(value - middle) for value in values) / middle
 
 
+def progress(text: str) -> None:
+    """Show what is going on, on a terminal; the next text takes its place."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)  # noqa: T201 - progress
+
+
 def in_turn(ours: Callable[[], T], other: Callable[[], T], rounds: int) -> tuple[list[T], list[T]]:
     """Measure ours, other, ours, other ...; the first pair only warms up and is thrown away."""
-    pairs = [(ours(), other()) for _ in range(rounds + 1)][1:]
+    pairs = []
+    for place in range(rounds + 1):
+        progress(f"round {place} of {rounds}" if place else "warming up")
+        pairs.append((ours(), other()))
+    del pairs[0]
+    progress("")
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
