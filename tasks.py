@@ -238,7 +238,7 @@ def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = Fals
 @task
 def check(invoke: Invoke) -> None:
     """Check style, types, the direction of imports, and run every test."""
-    for command in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest -n auto --dist loadfile"):
+    for command in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest -n auto --dist loadfile --no-loadscope-reorder"):
         print(f"$ {command}", flush=True)
         name, *flags = command.split()
         run(invoke, str(Path(sys.executable).with_name(name)), *flags)
