@@ -25,6 +25,14 @@ SURE_HELP = {
     "yes": "do it without asking",
     "production": "also delete the production service, without its name being typed",
 }
+CHECKS = [
+    "ruff check",
+    "ruff format --check",
+    "mypy",
+    "lint-imports",
+    # A file's tests share releases, so they stay in one process; the order is kept because few tests may take long.
+    "pytest -n auto --dist loadfile --no-loadscope-reorder",
+]
 EXPECTED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 
 
@@ -238,7 +246,7 @@ def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = Fals
 @task
 def check(invoke: Invoke) -> None:
     """Check style, types, the direction of imports, and run every test."""
-    for command in ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest -n auto --dist loadfile --no-loadscope-reorder"):
+    for command in CHECKS:
         print(f"$ {command}", flush=True)
         name, *flags = command.split()
         run(invoke, str(Path(sys.executable).with_name(name)), *flags)
