@@ -15,16 +15,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# What a scoring server imports beside score.py, but for the modules that read their settings while they are imported.
+# What a scoring server imports beside score.py, but for the modules that read their settings while they are imported;
+# in small parts, as a request waits for the part that is being imported.
 SERVER = [
     "azureml_inference_server_http.server.user_script",
+    "werkzeug.test",
     "gunicorn.app.base",
     "gunicorn.arbiter",
     "gunicorn.workers.sync",
     "azureml_inference_server_http.print_log_hook",
+    "requests",
+    "msrest",
+    "cryptography.x509",
+    "msal",
+    "azure.identity",
+    "opentelemetry.sdk.metrics",
     "azure.monitor.opentelemetry.exporter",
-    "flask_cors",
+    "pydantic.types",
     "pydantic_settings",
+    "flask_cors",
     "logging.config",
 ]
 
