@@ -29,6 +29,14 @@ RECORDS = [
     "test.json",
 ]
 LIMIT_S = 60.0
+LEAVES_WORK = """
+    import atexit, sys, threading
+    atexit.register(print, "at exit")
+    main_is_done = threading.Event()
+    threading.Thread(target=lambda: (main_is_done.wait(), sys.stdout.write("the thread is done\\n"))).start()
+    print("main is done")
+    main_is_done.set()
+"""
 
 
 def told(project: Project) -> dict[str, dict[str, Any]]:
@@ -155,6 +163,13 @@ def test_the_run_names_its_code_its_data_and_its_environment(released: Project) 
     run = record(released, "run_id.json")
     assert {"model/train.py", "config/conda_dependencies.yml", "python", "train.parameters.alpha"} <= set(run["inputs"])
     assert re.fullmatch("[0-9a-f]{64}", run["outputs"]["data.json"])
+
+
+def test_a_training_ends_with_its_threads_and_what_it_left_for_its_exit(project: Project) -> None:
+    with (project.root / "model/train.py").open("a") as file:
+        file.write(LEAVES_WORK)
+    told = project.invoke("train")
+    assert told.index("| main is done") < told.index("| the thread is done") < told.index("| at exit")
 
 
 @pytest.mark.slow

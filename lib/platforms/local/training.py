@@ -11,9 +11,10 @@ from lib.errors import ReleaseError
 from lib.interpreter import environment
 from lib.platforms.base import Tell
 
-# Ends the training, and what it started, when the release that waits for it is gone.
+# Ends the training, and what it started, when the release that waits for it is gone. A training that has come to its
+# end is not taken apart module by module, which takes a quarter of its time.
 LEASED = """
-import os, runpy, signal, sys, threading
+import atexit, os, runpy, signal, sys, threading
 def end():
     os.read(0, 1)
     os.killpg(0, signal.SIGKILL)
@@ -21,6 +22,13 @@ threading.Thread(target=end, daemon=True).start()
 del sys.argv[0]
 sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
+for thread in threading.enumerate():
+    if thread is not threading.current_thread() and not thread.daemon:
+        thread.join()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(0)
 """
 
 
