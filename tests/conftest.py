@@ -58,7 +58,11 @@ class Project:
     def invoke(self, *arguments: str, expect: int = 0, cwd: Path | None = None, **environment: str) -> str:
         """Run invoke, check its exit code, and return what it printed."""
         with self.start(*arguments, cwd=cwd, **environment) as process:
-            output, _ = process.communicate(timeout=LIMIT_S)
+            try:
+                output, _ = process.communicate(timeout=LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         assert process.returncode == expect, f"exit code {process.returncode}, expected {expect}:\n{output}"
         return output
 

@@ -1,6 +1,7 @@
 """Compute targets: the attached VM, the cluster that trains, the AKS cluster that serves."""
 
 import functools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ from typing import Any
 from azureml.core import Workspace
 from azureml.core.compute import AksCompute, AmlCompute, ComputeTarget, RemoteCompute
 
-from lib.errors import RefusedError, ReleaseError, SettingsError, UnhealthyError
-from lib.platforms.azureml.faults import explained, patiently, within
+from lib.errors import RefusedError, ReleaseError, SettingsError
+from lib.platforms.azureml.faults import explained, patiently
 from lib.settings import Environment, Settings
 
-CREATE_LIMIT_S = 1800.0
+POLL_S = 2.0
 # Not every compute can carry a tag of its own, so the workspace says which ones this project made.
 MADE = "made_by_invoke-release_compute_"
 
@@ -22,14 +23,22 @@ def find(workspace: Workspace, name: str) -> Any:
     return patiently("the list of compute targets", lambda: workspace.compute_targets).get(name)
 
 
-def usable(target: Any, name: str) -> Any:
-    """Return a target that can be used. Raises ReleaseError that says its state where it cannot."""
-    if target.provisioning_state != "Succeeded":
-        raise ReleaseError(
-            f"compute {name} is {target.provisioning_state}: {target.provisioning_errors or 'Azure does not say why'}\n"
-            f"`invoke destroy --kind compute --name {name}` removes it"
-        )
-    return target
+def ready(workspace: Workspace, settings: Settings, name: str) -> Any:
+    """Wait until a target can be used. Raises ReleaseError that says why it cannot."""
+    limit_s = settings.release.azureml.deploy_timeout_s
+    until = time.monotonic() + limit_s
+    while (target := find(workspace, name)) is not None:
+        state = target.provisioning_state
+        if state == "Succeeded":
+            return target
+        if state in ("Failed", "Canceled") or time.monotonic() > until:
+            late = f" after azureml.deploy_timeout_s = {limit_s:g} s"
+            why = f": {reason(target)}" if state in ("Failed", "Canceled") else late
+            raise ReleaseError(
+                f"compute {name} is {state}{why}\n`invoke destroy --kind compute --name {name}` removes it"
+            )
+        time.sleep(POLL_S)
+    raise ReleaseError(f"compute {name} is not in the workspace any more")
 
 
 def attach_vm(workspace: Workspace, settings: Settings) -> str:
@@ -40,7 +49,7 @@ def attach_vm(workspace: Workspace, settings: Settings) -> str:
     if found is None:
         configuration = RemoteCompute.attach_configuration(**wanted, **secret_of(environment))
         begin = functools.partial(ComputeTarget.attach, workspace, name, configuration)
-        make(workspace, name, begin, f"attaching as {environment.vm_user}")
+        make(workspace, settings, name, begin, f"attaching as {environment.vm_user}")
         return f"VM {name} is attached as {environment.vm_user}"
     differing = differences(found, wanted, tags_of(workspace).get(f"{MADE}{name}", ""))
     if differing:
@@ -48,7 +57,7 @@ def attach_vm(workspace: Workspace, settings: Settings) -> str:
             f"VM {name} is attached with other settings: {'; '.join(differing)}\n"
             f"Correct .env, or `invoke destroy --kind compute --name {name}` and attach it again"
         )
-    usable(found, name)
+    ready(workspace, settings, name)
     return f"VM {name} is attached already"
 
 
@@ -94,9 +103,9 @@ def training_target(workspace: Workspace, settings: Settings) -> Any:
     """Return what trains on `vm` or `cluster`. Raises RefusedError where it is missing and may not be created."""
     azureml = settings.release.azureml
     if settings.release.train.compute == "vm":
-        if (found := find(workspace, azureml.vm)) is None:
+        if find(workspace, azureml.vm) is None:
             raise RefusedError(f"VM {azureml.vm} is not attached to the workspace\nRun `invoke attach`")
-        return usable(found, azureml.vm)
+        return ready(workspace, settings, azureml.vm)
     cluster = azureml.cluster
     return found_or_made(
         workspace,
@@ -123,37 +132,31 @@ def serving_cluster(workspace: Workspace, settings: Settings) -> Any:
 
 def found_or_made(workspace: Workspace, settings: Settings, kind: str, name: str, configuration: Any) -> Any:
     """Return a target; create it where there is none and azureml.create allows it."""
-    if found := find(workspace, name):
-        return usable(found, name)
+    if find(workspace, name):
+        return ready(workspace, settings, name)
     if kind not in settings.release.azureml.create:
         raise RefusedError(
             f"compute {name} is not in the workspace\n"
             f'Name one that is, or let it be created, which costs money: azureml.create = ["{kind}"] '
             "in config/release.toml"
         )
-    return make(workspace, name, functools.partial(ComputeTarget.create, workspace, name, configuration), "creating")
+    begin = functools.partial(ComputeTarget.create, workspace, name, configuration)
+    return make(workspace, settings, name, begin, "creating")
 
 
-def make(workspace: Workspace, name: str, begin: Callable[[], Any], doing: str) -> Any:
+def make(workspace: Workspace, settings: Settings, name: str, begin: Callable[[], Any], doing: str) -> Any:
     """Create or attach a target, note in the workspace that it was made here, and wait until it can be used."""
     with explained(f"{doing} compute {name}"):
-        target = begin()
+        begin()
         workspace.update(tags=tags_of(workspace) | {f"{MADE}{name}": doing})
-        try:
-            within(CREATE_LIMIT_S, f"{doing} compute {name}", lambda: target.wait_for_completion(show_output=False))
-        except UnhealthyError:
-            raise
-        except Exception as error:
-            raise ReleaseError(f"{doing} compute {name}: {reason(target) or error}") from error
-    return usable(find(workspace, name) or target, name)
+    return ready(workspace, settings, name)
 
 
 def reason(target: Any) -> str:
     """Return why Azure did not make a target."""
-    target.refresh_state()
     errors = target.provisioning_errors or []
     found = [part.get("error", part) for part in (errors if isinstance(errors, list) else [errors])]
-    return "; ".join(str(part.get("message", part)) for part in found if isinstance(part, dict))
+    return "; ".join(str(part.get("message", part)) for part in found) or "Azure does not say why"
 
 
 def tags_of(workspace: Workspace) -> dict[str, str]:

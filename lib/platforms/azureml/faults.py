@@ -13,7 +13,7 @@ from azure.core.exceptions import AzureError
 from azureml.exceptions import AzureMLException
 from msrest.exceptions import ClientException
 
-from lib.errors import ReleaseError, UnhealthyError
+from lib.errors import ReleaseError
 
 T = TypeVar("T")
 SDK_ERRORS = (AzureMLException, ClientException, AzureError, requests.RequestException)
@@ -127,8 +127,8 @@ def essence(text: str) -> str:
     return "\n".join(dict.fromkeys(lines[:2]))[:600]
 
 
-def within(limit_s: float, doing: str, call: Callable[[], T], setting: str = "") -> T:
-    """Call what waits without a limit of its own. Raises UnhealthyError when the limit has passed."""
+def within(limit_s: float, doing: str, call: Callable[[], T], setting: str) -> T:
+    """Call what waits without a limit of its own. Raises ReleaseError when the limit has passed."""
     outcome: list[T] = []
     raised: list[BaseException] = []
 
@@ -144,5 +144,5 @@ def within(limit_s: float, doing: str, call: Callable[[], T], setting: str = "")
     if raised:
         raise raised[0]
     if not outcome:
-        raise UnhealthyError(f"{doing} took longer than {setting or 'the limit'} = {limit_s:g} s")
+        raise ReleaseError(f"{doing} took longer than {setting} = {limit_s:g} s")
     return outcome[0]

@@ -10,7 +10,6 @@ from lib.platforms.azureml.faults import SDK_ERRORS, explained, mentions, patien
 from lib.settings import Settings
 
 MADE_BY = {"made_by": "invoke-release"}
-CREATE_LIMIT_S = 1800.0
 NOT_FOUND = ("Workspace not found", "ResourceNotFound", "ResourceGroupNotFound")
 
 
@@ -53,7 +52,7 @@ def get(settings: Settings, auth: Any) -> Workspace:
     doing = f"creating workspace {named.workspace_name}"
     with explained(doing):
         return within(
-            CREATE_LIMIT_S,
+            settings.release.azureml.deploy_timeout_s,
             doing,
             lambda: Workspace.create(
                 name=named.workspace_name,
@@ -65,4 +64,5 @@ def get(settings: Settings, auth: Any) -> Workspace:
                 tags=MADE_BY,
                 show_output=False,
             ),
+            "azureml.deploy_timeout_s",
         )
