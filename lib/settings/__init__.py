@@ -1,0 +1,108 @@
+"""The settings of a release, read once from config/ and .env. All that is wrong with them is reported at once."""
+
+from pathlib import Path
+
+import msgspec
+
+from lib.errors import SettingsError
+from lib.settings.azureml import AciContainer, AksContainers, AksWebservice, Autoscale, Workspace
+from lib.settings.environment import SECRETS, Environment, read_environment
+from lib.settings.fields import Secret, Struct
+from lib.settings.parsing import parse, read
+from lib.settings.release import Limits, LocalService, Release, Service
+
+__all__ = [
+    "SECRETS",
+    "AciContainer",
+    "AksContainers",
+    "Autoscale",
+    "Environment",
+    "Limits",
+    "LocalService",
+    "Release",
+    "Secret",
+    "Service",
+    "Settings",
+    "load",
+]
+
+
+class Settings(Struct, frozen=True):
+    """Everything that a release may choose, loaded once by the task."""
+
+    root: Path
+    workspace: Workspace
+    release: Release
+    environment: Environment
+
+    @property
+    def folder(self) -> Path:
+        """Where the local platform keeps everything, and another one what it has downloaded."""
+        return self.root / self.environment.local_workspace
+
+    @property
+    def records(self) -> Path:
+        """Where the records of this platform are."""
+        return self.root / "artifacts" / self.environment.platform
+
+    def of_platform(self, service: Service) -> Struct:
+        """What a service is made of on this platform."""
+        found = getattr(service, self.environment.platform)
+        assert isinstance(found, Struct)  # noqa: S101 - the platforms' names are those of the fields
+        return found
+
+
+def load(root: Path) -> Settings:
+    """Read all settings. Raises SettingsError that lists every problem."""
+    problems: list[str] = []
+    workspace = read(Workspace, parse(root / "config/config.json", problems), "config/config.json", problems)
+    release = read(Release, parse(root / "config/release.toml", problems), "config/release.toml", problems)
+    environment = read(Environment, read_environment(root / ".env", problems), ".env", problems)
+    release = with_existing_service(root / "config/aks_webservice.json", release, problems)
+    if release and environment:
+        check_services(release, problems)
+        check_computes(release, environment, problems)
+    if problems or not (workspace and release and environment):
+        raise SettingsError("\n".join(problems))
+    return Settings(root=root, workspace=overridden(workspace, environment), release=release, environment=environment)
+
+
+def overridden(workspace: Workspace, environment: Environment) -> Workspace:
+    """Let AZURE_SUBSCRIPTION_ID and its like go before config.json."""
+    given = {name: getattr(environment, f"azure_{name}") for name in workspace.__struct_fields__}
+    return msgspec.structs.replace(workspace, **{name: value for name, value in given.items() if value})
+
+
+def with_existing_service(path: Path, release: Release | None, problems: list[str]) -> Release | None:
+    """Let the cluster and the service of aks_webservice.json, where there is one, go before those of release.toml."""
+    found = path.exists() and read(AksWebservice, parse(path, problems), f"config/{path.name}", problems)
+    if not release or not found:
+        return release
+    replace = msgspec.structs.replace
+    services, azureml = release.services, release.azureml
+    if found.aks_service_name:
+        services = replace(services, aks=replace(services.aks, name=found.aks_service_name))
+    if found.aks_name:
+        azureml = replace(azureml, aks=replace(azureml.aks, name=found.aks_name))
+    return replace(release, services=services, azureml=azureml)
+
+
+def check_services(release: Release, problems: list[str]) -> None:
+    """Check what single fields cannot tell."""
+    aci, aks = release.services.aci, release.services.aks
+    if aci.name == aks.name:
+        problems.append(f"config/release.toml: services.aci and services.aks are both named {aci.name}")
+    if aci.local.port == aks.local.port:
+        problems.append(f"config/release.toml: services.aci and services.aks both use port {aci.local.port}")
+    scale = aks.azureml.autoscale
+    if scale and scale.min_replicas > scale.max_replicas:
+        problems.append("config/release.toml: services.aks.azureml.autoscale has more min_replicas than max_replicas")
+
+
+def check_computes(release: Release, environment: Environment, problems: list[str]) -> None:
+    """Check that the platform has the compute that trains, and that .env says what it needs."""
+    compute = release.train.compute
+    if environment.platform == "local" and compute != "local":
+        problems.append(f'config/release.toml: train.compute = "{compute}" needs PLATFORM=azureml in .env')
+    if not environment.vm_ssh_port.isdigit():
+        problems.append(".env: VM_SSH_PORT must be a number")

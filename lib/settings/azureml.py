@@ -1,0 +1,77 @@
+"""Settings of Azure ML: the workspace, its compute targets, and what services are made of there."""
+
+from typing import Literal
+
+import msgspec
+
+from lib.settings.fields import Above0, ComputeName, Name, Percent, Positive, Struct
+
+
+class Workspace(Struct, frozen=True):
+    """config.json: the workspace, as Azure ML names it."""
+
+    subscription_id: str
+    resource_group: str
+    workspace_name: str
+    location: str
+
+
+class AksWebservice(Struct, frozen=True):
+    """aks_webservice.json, which may be missing: an AKS cluster and a service that are there already."""
+
+    aks_name: str | None = None
+    aks_service_name: Name | None = None
+
+
+class AciContainer(Struct, frozen=True, tag="aci"):
+    """A service on Azure Container Instances; an empty location is the workspace's."""
+
+    cpu_cores: Above0 = 1.0
+    memory_gb: Above0 = 1.0
+    location: str = ""
+
+
+class Autoscale(Struct, frozen=True):
+    """How many replicas there may be, and at how much of their capacity more are started."""
+
+    min_replicas: Positive = 1
+    max_replicas: Positive = 10
+    target_percent: Percent = 70
+
+
+class AksContainers(Struct, frozen=True, tag="aks"):
+    """A service on an AKS cluster, with a fixed number of replicas or `autoscale`."""
+
+    cpu_cores: Above0 = 0.5
+    memory_gb: Above0 = 1.0
+    replicas: Positive = 2
+    autoscale: Autoscale | None = None
+
+
+class Cluster(Struct, frozen=True):
+    """The AmlCompute that trains where train.compute is `cluster`; it scales to zero."""
+
+    name: ComputeName = "training"
+    vm_size: str = "Standard_DS2_v2"
+    max_nodes: Positive = 1
+    idle_s: Positive = 300
+
+
+class AksCluster(Struct, frozen=True):
+    """The AKS cluster of the production service; an empty location is the workspace's."""
+
+    name: ComputeName = "release-aks"
+    vm_size: str = "Standard_D3_v2"
+    nodes: Positive = 3
+    location: str = ""
+
+
+class Azureml(Struct, frozen=True):
+    """Azure ML. `create` names what may be created, which costs money: workspace, cluster, aks."""
+
+    create: list[Literal["workspace", "cluster", "aks"]] = msgspec.field(default_factory=list)
+    vm: ComputeName = "training-vm"
+    cluster: Cluster = Cluster()
+    aks: AksCluster = AksCluster()
+    build_timeout_s: Above0 = 3600
+    deploy_timeout_s: Above0 = 1800

@@ -1,0 +1,30 @@
+"""What settings are made of: strict structs, kinds of values, and secrets."""
+
+from typing import Annotated
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(pattern="^[a-z]([a-z0-9-]{1,30})[a-z0-9]$", description="3 to 32 of a-z, 0-9 and -")]
+ComputeName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{1,14}[a-zA-Z0-9]$")]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Above0 = Annotated[float, msgspec.Meta(gt=0)]
+Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
+Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
+class Secret:
+    """A value that prints as ***."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings that cannot be changed, and have no unknown fields."""
