@@ -151,6 +151,16 @@ def test_signing_in_as_a_person_is_offered_on_a_terminal_alone(project: AzurePro
     project.azure.forget_requests()
 
 
+def test_whoever_sits_at_a_terminal_signs_in_where_the_azure_cli_has_no_login(
+    project: AzureProject, cli: AzureCli
+) -> None:
+    (cli.folder / "logged-in").unlink()
+    with project.on_a_terminal("workspace", **cli.environment) as terminal:
+        assert terminal.end() == 1
+    assert "interactive authentication" in terminal.shown
+    project.azure.forget_requests()
+
+
 @pytest.mark.parametrize("missing", ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"])
 def test_a_part_of_the_sign_in_settings_is_not_enough(project: AzureProject, missing: str) -> None:
     found = error(project, "workspace", expect=2, **{missing: ""})

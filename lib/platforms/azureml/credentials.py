@@ -19,6 +19,7 @@ from lib.platforms.azureml.faults import patiently
 from lib.settings import Environment
 
 ORDER = "service principal of .env, then the Azure CLI's login, then signing in at a terminal"
+MANAGEMENT = "https://management.core.windows.net/"
 CLI_LIMIT_S = 60
 EARLY_S = 300
 
@@ -38,6 +39,13 @@ class CliTokens:
             token, until = self.ask(audience)
             self.kept[audience] = token, until
         return token
+
+    def hold(self) -> bool:
+        """Tell whether anybody is logged in."""
+        try:
+            return bool(self.get(MANAGEMENT))
+        except AuthenticationException:
+            return False
 
     def ask(self, audience: str) -> tuple[str, float]:
         """Ask the CLI for a token and the time at which it ends."""
@@ -82,9 +90,12 @@ def choose(environment: Environment) -> tuple[Any, str]:
     if secret:
         principal = ServicePrincipalAuthentication(tenant, client, secret.reveal())
         return principal, f"service principal {client} of .env"
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if program := shutil.which("az"):
-        return TokenAuthentication(CliTokens(program, tenant).get), "the Azure CLI's login"
-    if sys.stdin.isatty() and sys.stdout.isatty():
+        tokens = CliTokens(program, tenant)
+        if not at_terminal or tokens.hold():
+            return TokenAuthentication(tokens.get), "the Azure CLI's login"
+    if at_terminal:
         return InteractiveLoginAuthentication(tenant_id=tenant), "a person at this terminal"
     raise ReleaseError(
         "there are no credentials for Azure\nPut AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET into .env, "

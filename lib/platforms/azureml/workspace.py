@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import requests
 from azureml.core import Workspace
 from azureml.exceptions import ProjectSystemException
 
@@ -25,7 +26,9 @@ def find(settings: Settings, auth: Any) -> Workspace | None:
                 subscription_id=named.subscription_id,
                 resource_group=named.resource_group,
             )
-            return found if found.location else None  # it asks again where the SDK has hidden a broken connection
+            if not found.location:  # the SDK has hidden a fault: this is no word of Azure's that there is none
+                raise requests.ConnectionError(f"workspace {named.workspace_name} was not told whole")
+            return found
         except SDK_ERRORS as error:
             if missing(error):
                 return None
