@@ -247,6 +247,18 @@ class TestPlatform:
             ground.platform.train(job, len)
         assert ground.platform.find_run(job.fingerprint) is None
 
+    def test_a_run_that_leaves_an_output_out_is_not_found_and_is_made_again(self, ground: Ground) -> None:
+        job, script = ground.job(0.7), ground.root / "model" / "train.py"
+        original = script.read_text()
+        script.write_text(original.replace('folder / "data.json"', 'folder / "other.json"'))
+        try:
+            with pytest.raises(ReleaseError, match=r"did not write outputs/data\.json"):
+                ground.platform.train(job, len)
+        finally:
+            script.write_text(original)
+        assert ground.platform.find_run(job.fingerprint) is None
+        assert "data.json" in ground.platform.train(job, len).outputs
+
     def test_the_output_of_an_unknown_run_is_an_error(self, ground: Ground) -> None:
         with pytest.raises(ReleaseError, match="no-such-run"):
             ground.platform.output("no-such-run", "model.joblib")

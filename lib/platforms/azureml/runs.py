@@ -139,9 +139,9 @@ class Runs:
     def collect(self, run: Run) -> tuple[dict[str, str], dict[str, float]]:
         """Download a run's outputs; return their digests, and the metrics. Raises ReleaseError where one is missing."""
         names = {name.removeprefix("./") for name in patiently(f"the files of run {run.id}", run.get_file_names)}
-        for filename in OUTPUTS:
-            if f"outputs/{filename}" not in names:
-                raise missing(filename)
+        if lacking := [filename for filename in OUTPUTS if f"outputs/{filename}" not in names]:
+            patiently("the run's tags", lambda: run.tag("incomplete", lacking[0]))
+            raise missing(lacking[0])
         kept = {filename: self.download(run, filename) for filename in OUTPUTS}
         return kept, read_metrics(self.contents.read(kept["metrics.json"], "metrics.json"))
 
@@ -213,7 +213,7 @@ class Log:
 
 def unfinished(run: Run) -> bool:
     """Tell whether a run is to be waited for, or to be read."""
-    return run.status not in FINAL or (run.status == "Completed" and "outputs" not in run.tags)
+    return run.status not in FINAL or (run.status == "Completed" and not {"outputs", "incomplete"} & run.tags.keys())
 
 
 def completed(run: Run) -> CompletedRun:
