@@ -82,7 +82,7 @@ def run(*command: str) -> list[str]:
     """Run uv and return what it said. Raises BuildError."""
     environment = os.environ | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     done = subprocess.run(
-        [sys.executable, "-m", "uv", *command],
+        [sys.executable, "-m", "uv", "--system-certs", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

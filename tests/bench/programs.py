@@ -30,7 +30,7 @@ def running(command: list[str], folder: Path, **environment: str) -> Iterator["s
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=clean_environment() | environment,
+            env=users_environment() | environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -44,6 +44,11 @@ def running(command: list[str], folder: Path, **environment: str) -> Iterator["s
         watchdog.cancel()
         kill(process)
         process.wait()
+
+
+def users_environment() -> dict[str, str]:
+    """Return the environment in which Python keeps what it has compiled, as it does for users and not in all of CI."""
+    return {name: value for name, value in clean_environment().items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
