@@ -13,6 +13,7 @@ from azureml.core.authentication import (
     TokenAuthentication,
 )
 from azureml.exceptions import AuthenticationException
+from msal.exceptions import MsalError
 
 from lib.errors import ReleaseError
 from lib.platforms.azureml.faults import patiently
@@ -76,7 +77,7 @@ def sign_in(environment: Environment) -> tuple[Any, str]:
         try:
             auth, who = choose(environment)
             auth.get_authentication_header()
-        except ValueError as error:  # what the sign-in library raises, for a wrong tenant too
+        except (ValueError, MsalError) as error:  # what the sign-in library raises, for a wrong tenant too
             raise AuthenticationException(str(error)) from None
         return auth, who
 

@@ -64,7 +64,7 @@ def status(error: BaseException) -> int:
         response = getattr(one, "response", None)
         if isinstance(code := getattr(response, "status_code", None), int):
             return code
-        if found := re.search(r"(?:Response Code|StatusCode|status code|Code)[: '\"]+(\d{3})\b", words(one)):
+        if found := re.search(r"(?:Response Code|StatusCode|status code|Code|HTTP Error)[: '\"]+(\d{3})\b", words(one)):
             return int(found[1])
         if isinstance(one, requests.ConnectionError | requests.Timeout | ConnectionError):
             return BROKEN

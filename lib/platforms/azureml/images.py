@@ -130,7 +130,7 @@ def wait(package: ModelPackage) -> None:
 def reason(package: ModelPackage) -> str:
     """Return why a package was not built."""
     error = package.error or {}
-    return str(error.get("message") or "Azure does not say why")
+    return str(error.get("message") or "Azure does not say why").splitlines()[0]
 
 
 def log_end(package: ModelPackage) -> str:

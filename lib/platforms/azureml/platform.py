@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Read by the SDK when it is imported: it does not nag, knows its cloud, and leaves trying again to faults.py.
+# Read by the SDK when it is imported: it does not nag, knows its cloud, and leaves trying again to faults.py. Where it
+# cannot be kept from it, it would wait for minutes.
 os.environ.setdefault("AZUREML_LOG_DEPRECATION_WARNING_ENABLED", "False")
 os.environ.setdefault("AZUREML_CURRENT_CLOUD", "AzureCloud")
 os.environ.setdefault("AZUREML_DEFAULT_RETRIES", "0")
+os.environ.setdefault("AZUREML_DEFAULT_BACKOFF", "1")
+os.environ.setdefault("AZUREML_DEFAULT_500_BACKOFF", "0")
+os.environ.setdefault("AZUREML_DEFAULT_503_BACKOFF", "0")
 
 from azureml.core import Workspace
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lib.errors import ReleaseError
 from lib.files import source_files
 from lib.outputs import OUTPUTS, missing, read_metrics
 from lib.platforms.azureml import computes, environments
-from lib.platforms.azureml.faults import SDK_ERRORS, explained, patiently
+from lib.platforms.azureml.faults import BROKEN, SDK_ERRORS, explained, patiently, status
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Job, Tell
 from lib.platforms.base import Run as CompletedRun
@@ -87,17 +88,21 @@ class Runs:
                 environment=environment,
                 max_run_duration_seconds=None if here else max(1, int(job.timeout_s)),
             )
-            return self.submitted(configuration, job.fingerprint, tags)
+            return self.submitted(configuration, tags)
 
-    def submitted(self, configuration: ScriptRunConfig, fingerprint: str, tags: dict[str, str]) -> Run:
+    def submitted(self, configuration: ScriptRunConfig, tags: dict[str, str]) -> Run:
         """Submit once: where the answer is lost, the run history says whether there is a run."""
-        experiment = self.experiment
+        run_id = f"{self.settings.release.model.experiment}_{uuid.uuid4().hex}"
         try:
-            return experiment.submit(configuration, tags=tags)
-        except SDK_ERRORS:
-            begun = next((run for run in self.of(fingerprint) if unfinished(run)), None)
-            if begun is None:
+            return self.experiment.submit(configuration, tags=tags, run_id=run_id)
+        except SDK_ERRORS as error:
+            if status(error) != BROKEN:
                 raise
+            begun = self.get(run_id)
+            if configuration.run_config.target == "local":  # what was to run on this machine was in the lost answer
+                self.cancel(run_id)
+                raise
+            patiently(f"the tags of run {run_id}", lambda: begun.set_tags(tags))
             return begun
 
     def complete(self, run: Run, job: Job, tell: Tell) -> CompletedRun:
@@ -158,8 +163,8 @@ class Runs:
         sha256 = json.loads(run.tags.get("outputs", "{}")).get(filename)
         if sha256 is None:
             raise ReleaseError(f"run {run_id} has no output {filename}\n`invoke train --force` makes a new run")
-        if not self.contents.place(sha256).exists():
-            self.download(run, filename)
+        if not self.contents.place(sha256).exists() and self.download(run, filename) != sha256:
+            raise ReleaseError(f"{filename} of run {run_id} is damaged\n`invoke train --force` makes a new run")
         return self.contents.read(sha256, f"{filename} of run {run_id}")
 
     def get(self, run_id: str) -> Run:

@@ -1,5 +1,6 @@
 """Web services on Azure: deployed, updated in place, checked, and put back to what they served where that fails."""
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -59,8 +60,9 @@ class Services:
             trouble = "it has other settings than config/release.toml"
         if not trouble:
             expected = identity(self.models.name, int(tags["model_version"]), tags["image"])
-            troubles = (differing(found.scoring_uri, key, expected) for key in self.keys_of(found))
-            trouble = next(filter(None, troubles), "")
+            keys = self.keys_of(found)
+            troubles = (differing(found.scoring_uri, key, expected) for key in keys)
+            trouble = "it has other keys than .env" if self.other_keys(keys) else next(filter(None, troubles), "")
         return WebService(
             name=found.name,
             scoring_uri=found.scoring_uri or "",
@@ -77,9 +79,14 @@ class Services:
     def deploy(self, deployment: Deployment) -> WebService:
         """Make a service serve a version; where it does not, put back what it served. Raises UnhealthyError."""
         service = deployment.service
+        if there := self.get(service.name):
+            for kind, key in self.other_keys(self.keys_of(there)).items():
+                patiently(f"the keys of {service.name}", functools.partial(there.regen_key, kind, key))
         last = self.find(service)
         if last and not last.trouble and serves(last, deployment):
             return last
+        if last is None and isinstance(service.azureml, AksContainers):  # before there is anything to be put back
+            computes.serving_cluster(self.workspace(), self.settings)
         model, inference = self.prepare(deployment)
         try:
             self.roll_out(deployment, model, inference)
@@ -111,7 +118,6 @@ class Services:
             else:
                 found = self.create(deployment, model, inference, overwrite=found is not None)
             self.wait(found)
-        self.set_given_keys(found)
 
     def create(self, deployment: Deployment, model: Model, inference: InferenceConfig, overwrite: bool) -> Any:
         """Create a service."""
@@ -143,7 +149,10 @@ class Services:
             found.wait_for_deployment(show_output=False, timeout_sec=limit_s)
         except SDK_ERRORS as error:
             patiently(f"service {found.name}", found.update_deployment_state)
-            message = (found.error or {}).get("message") or told("the deployment", error)
+            late = (
+                mentions(error, "polling exceeded timeout") and f"azureml.deploy_timeout_s = {limit_s:g} s have passed"
+            )
+            message = late or (found.error or {}).get("message") or told("the deployment", error)
             raise ReleaseError(f"{found.name} is {found.state}: {message}{self.log_end(found)}") from None
         if found.state != "Healthy":
             raise ReleaseError(f"{found.name} is {found.state}{self.log_end(found)}")
@@ -192,11 +201,10 @@ class Services:
             key.reveal() if key else "" for key in (environment.scoring_key_primary, environment.scoring_key_secondary)
         ]
 
-    def set_given_keys(self, found: Any) -> None:
-        """Give a service the keys of .env, where there are any and it has others."""
-        for kind, given, has in zip(KEYS, self.given_keys(), self.keys_of(found), strict=True):
-            if given and given != has:
-                patiently(f"the keys of {found.name}", lambda kind=kind, given=given: found.regen_key(kind, given))  # type: ignore[misc]
+    def other_keys(self, keys: tuple[str, str]) -> dict[str, str]:
+        """Return the keys of .env that are not among a service's own, by their kind."""
+        wanted = zip(KEYS, self.given_keys(), keys, strict=True)
+        return {kind: given for kind, given, has in wanted if given and given != has}
 
     def keys(self, service: Service) -> tuple[Secret, Secret]:
         """Return a service's keys. Raises ReleaseError where there is no such service."""

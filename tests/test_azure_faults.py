@@ -1,0 +1,443 @@
+"""What goes wrong at Azure while a release is made: asked again, waited for within limits, told, put back."""
+
+import itertools
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import requests
+from conftest import AzureProject
+from test_platform_contract import FORGOTTEN, Ground
+from test_release import changed
+
+from lib import platforms
+from lib.errors import ReleaseError, UnhealthyError
+from lib.platforms.base import ModelVersion, Platform
+from lib.settings import Autoscale, Secret, Service
+from tests.azure.loopback import LoopbackAzure
+
+TOML = "config/release.toml"
+BROKEN = "\ndef init():\n    raise RuntimeError('this score.py is broken')\n"
+pytestmark = FORGOTTEN
+
+
+class AzureWorkspace(Ground):
+    """A workspace of its own in the loopback Azure of all tests."""
+
+    def __init__(self, root: Path, azure: LoopbackAzure) -> None:
+        self.azure, self.name = azure, f"workspace-{uuid.uuid4().hex[:12]}"
+        azure.add_workspace(self.name, "release")
+        self.outside = dict(os.environ)
+        os.environ.update(azure.environment | {"HOME": str(azure.home()), "AZURE_WORKSPACE_NAME": self.name})
+        super().__init__(root, "azureml")
+
+    def limited(self, **azureml: Any) -> Platform:
+        """Give the platform with other settings of Azure ML, such as short limits."""
+        replace, release = msgspec.structs.replace, self.settings.release
+        changed_release = replace(release, azureml=replace(release.azureml, **azureml))
+        return platforms.connect(replace(self.settings, release=changed_release), self.interpreter)
+
+    def empty_cache(self) -> None:
+        """Forget what was downloaded."""
+        shutil.rmtree(self.settings.folder / "azureml")
+
+    def things(self, kind: str) -> list[str]:
+        """Return the names of what is in the workspace."""
+        found = self.azure.state()["workspaces"]
+        return next(list(one[kind]) for scope, one in found.items() if scope.endswith(f"/{self.name}"))
+
+    def requests(self, **patterns: str) -> list[dict[str, Any]]:
+        return self.azure.requests(**({"path": f"/workspaces/{self.name}(/|$)"} | patterns))
+
+    def disconnect(self) -> None:
+        os.environ.clear()
+        os.environ.update(self.outside)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> Iterator[AzureWorkspace]:
+    made = AzureWorkspace(tmp_path_factory.mktemp("faults"), azure)
+    yield made
+    azure.forget_faults()
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def one(ground: AzureWorkspace) -> ModelVersion:
+    return ground.version(0.05)
+
+
+@pytest.fixture(scope="module")
+def two(ground: AzureWorkspace, one: ModelVersion) -> ModelVersion:
+    return ground.version(0.5)
+
+
+@pytest.fixture(autouse=True)
+def clean(azure: LoopbackAzure) -> Iterator[None]:
+    """Begin with an empty log, and leave no fault behind."""
+    azure.forget_requests()
+    yield
+    azure.forget_faults()
+    assert azure.requests(known="False") == []
+
+
+def named(ground: AzureWorkspace, kind: str) -> Service:
+    """Give a staging (aci) or production (aks) service of a name that is not used yet."""
+    service: Service = getattr(ground, kind)
+    return msgspec.structs.replace(service, name=f"{kind}-{uuid.uuid4().hex[:8]}")
+
+
+def failing(call: Callable[[], Any], *said: str, lines: int = 3, exit_code: int = 1) -> str:
+    """Call what must fail with an error of some lines, and return the error."""
+    with pytest.raises(ReleaseError) as raised:
+        call()
+    message = str(raised.value)
+    for part in said:
+        assert part in message
+    assert len(message.splitlines()) <= lines, message
+    assert raised.value.exit_code == exit_code
+    return message
+
+
+# Faults that pass
+
+
+READS = {
+    "the token": ("POST login.*/token", lambda ground, _one: ground.connect().workspace()),
+    "the workspace": ("GET management.*/workspaces/", lambda ground, _one: ground.connect().workspace()),
+    "the run history": ("POST .*runs:query", lambda ground, _one: found_run(ground)),
+    "an output": ("GET .*/contentinfo/", lambda ground, one: cached(ground).output(one.run_id, "data.json").name),
+    "a model": ("GET .*/models/", lambda ground, _one: ground.platform.find_model(1)),
+    "the models": ("GET .*/models$", lambda ground, _one: ground.platform.history()),
+    "a model's file": ("GET .*blob", lambda ground, _one: cached(ground).model_file(1).name),
+    "a service": ("GET .*/services/", lambda ground, _one: ground.platform.find_service(ground.aci)),
+    "the computes": ("GET .*/computes", lambda ground, _one: list(ground.connect().check())),
+}
+# How AAD throttles is its own affair, and the SDK's client of blobs waits for half a minute where a connection breaks.
+LEFT_OUT = {("the token", "throttle"), ("a model's file", "error"), ("a model's file", "reset")}
+
+
+def found_run(ground: AzureWorkspace) -> Any:
+    return ground.platform.find_run(ground.job(0.05).fingerprint)
+
+
+def cached(ground: AzureWorkspace) -> Platform:
+    ground.empty_cache()
+    return ground.connect()
+
+
+@pytest.mark.parametrize(
+    ("what", "fault"), sorted({*itertools.product(READS, ["throttle", "error", "reset"])} - LEFT_OUT)
+)
+def test_a_read_that_fails_twice_is_asked_again(
+    ground: AzureWorkspace, one: ModelVersion, what: str, fault: str
+) -> None:
+    match, ask = READS[what]
+    expected = ask(ground, one)
+    ground.azure.fault(fault, match, times=2, retry_after_s=0)
+    assert ask(ground, one) == expected
+    assert ground.azure.faults() == []
+
+
+def test_the_wait_that_azure_asks_for_is_kept(ground: AzureWorkspace, one: ModelVersion) -> None:
+    ground.azure.fault("throttle", "GET .*/models/", retry_after_s=2)
+    begin = time.monotonic()
+    assert ground.platform.find_model(1) == one
+    assert time.monotonic() - begin >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_fault_that_lasts_is_told(ground: AzureWorkspace, one: ModelVersion, status: int) -> None:
+    ground.azure.fault("throttle" if status == 429 else "error", "GET .*/models/", times=0, retry_after_s=0)
+    failing(lambda: ground.platform.find_model(1), f"Azure answers {status}", "Try again later")
+
+
+def test_no_permission_is_told_at_once(ground: AzureWorkspace, one: ModelVersion) -> None:
+    ground.azure.fault("forbidden", "GET .*/models/", times=0)
+    failing(lambda: ground.platform.find_model(1), "the permission is missing")
+    assert len(ground.requests(method="GET", path="/models/")) == 1
+
+
+# Lost answers
+
+
+def test_a_lost_answer_makes_no_second_version(ground: AzureWorkspace, one: ModelVersion) -> None:
+    run = ground.platform.train(ground.job(0.7), len)
+    before = len(ground.things("models"))
+    ground.azure.fault("reset", "POST .*/models$", after=True)
+    made = ground.platform.register(run.run_id, {})
+    assert ground.azure.faults() == []
+    assert ground.platform.register(run.run_id, {}) == made
+    assert len(ground.things("models")) == before + 1
+
+
+@pytest.mark.parametrize("compute", ["local", "cluster"])
+def test_a_lost_answer_makes_no_second_run(ground: AzureWorkspace, compute: str) -> None:
+    platform = ground.limited(create=["cluster"])
+    job = msgspec.structs.replace(ground.job(0.8), compute=compute, fingerprint=f"lost {compute}")
+    before = set(ground.things("runs"))
+    ground.azure.fault("reset", "POST .*/(localrun|snapshotrun)$", after=True)
+    if compute == "local":  # what was to be run on this machine was in the answer
+        failing(lambda: platform.train(job, len), "Azure cannot be reached")
+        (lost,) = set(ground.things("runs")) - before
+        assert platform.running(job.fingerprint) is None
+        before.add(lost)
+    run = platform.train(job, len)
+    assert ground.azure.faults() == []
+    assert platform.find_run(job.fingerprint) == run
+    assert set(ground.things("runs")) - before == {run.run_id}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["aci", "aks"])
+def test_a_lost_answer_makes_no_second_service(
+    ground: AzureWorkspace, one: ModelVersion, two: ModelVersion, kind: str
+) -> None:
+    service = named(ground, kind)
+    first, second = ground.deployment(service, one), ground.deployment(service, two)
+    for deployment in (first, second):
+        ground.azure.fault("reset", f"(POST .*/services|PATCH .*/services/{service.name})$", after=True)
+        try:
+            ground.platform.deploy(deployment)
+        except ReleaseError as told:
+            assert "cannot be reached" in str(told)
+            ground.platform.deploy(deployment)
+        assert ground.azure.faults() == []
+        assert ground.trouble(deployment) == ""
+    assert len(ground.requests(method="POST", path="/services$")) == 1
+    assert ground.things("services").count(service.name) == 1
+
+
+# What never ends
+
+
+def test_a_run_that_never_ends_is_cancelled(ground: AzureWorkspace) -> None:
+    ground.azure.fault("never-ending", "run ")
+    job = ground.job(0.9, timeout_s=2)
+    failing(lambda: ground.platform.train(job, len), "train.timeout_s = 2", "was cancelled")
+    assert ground.platform.running(job.fingerprint) is None
+
+
+def test_an_image_that_is_never_built_is_waited_for_within_a_limit(ground: AzureWorkspace, one: ModelVersion) -> None:
+    ground.azure.fault("never-ending", "image ")
+    platform, ground.platform = ground.platform, ground.limited(build_timeout_s=1)
+    try:
+        failing(lambda: ground.image(1, "\n# never\n"), "took longer than azureml.build_timeout_s = 1 s")
+    finally:
+        ground.platform = platform
+
+
+@pytest.mark.parametrize("kind", ["aci", "aks"])
+def test_a_service_that_is_never_ready_is_waited_for_within_a_limit(
+    ground: AzureWorkspace, one: ModelVersion, kind: str
+) -> None:
+    deployment = ground.deployment(named(ground, kind), one)
+    ground.platform.find_service(deployment.service)
+    ground.azure.fault("never-ending", "service ")
+    platform = ground.limited(deploy_timeout_s=1)
+    failing(
+        lambda: platform.deploy(deployment),
+        f"{deployment.service.name} is Transitioning",
+        "azureml.deploy_timeout_s = 1 s",
+        exit_code=5,
+    )
+    ground.platform.deploy(deployment)
+    assert ground.trouble(deployment) == ""
+
+
+# What fails
+
+
+def test_an_image_that_cannot_be_built_is_told_with_the_end_of_its_log(
+    ground: AzureWorkspace, one: ModelVersion
+) -> None:  # issue: failing builds found late
+    ground.azure.fault("failed", "image ", message="ERROR: no matching distribution found for scikit-learn==1.9.1")
+    failing(
+        lambda: ground.image(1, "\n# failed\n"),
+        "is Failed",
+        "no matching distribution found for scikit-learn",
+        lines=16,
+    )
+    assert ground.image(1, "\n# failed\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["aci", "aks"])
+@pytest.mark.parametrize("fault", ["failed", "crash", "quota"])
+def test_a_deployment_that_fails_is_told_and_the_former_version_serves(
+    ground: AzureWorkspace, one: ModelVersion, two: ModelVersion, kind: str, fault: str
+) -> None:  # defects 12 and 17
+    service = named(ground, kind)
+    first, second = ground.deployment(service, one), ground.deployment(service, two)
+    said = "the 8 cores are gone"
+    ground.azure.fault(fault, f"service {service.name}", message=said)
+    failing(lambda: ground.platform.deploy(first), service.name, said, "none was put back", lines=8, exit_code=5)
+    ground.platform.deploy(first)
+    assert ground.trouble(first) == ""
+    ground.azure.fault(fault, f"service {service.name}", message=said)
+    failing(lambda: ground.platform.deploy(second), service.name, said, "Version 1 serves again", lines=8, exit_code=5)
+    assert ground.trouble(first) == ""
+    ground.platform.deploy(second)
+    assert ground.trouble(second) == ""
+    ground.platform.stop(service)
+
+
+def test_a_service_that_predicts_otherwise_than_its_model_is_put_back(
+    ground: AzureWorkspace, one: ModelVersion, two: ModelVersion
+) -> None:  # defect 18
+    service = named(ground, "aks")
+    first, second = ground.deployment(service, one), ground.deployment(service, two)
+    ground.platform.deploy(first)
+    wrong = msgspec.structs.replace(second, predictions=[value + 1 for value in second.predictions])
+    with pytest.raises(UnhealthyError, match="Version 1 serves again"):
+        ground.platform.deploy(wrong)
+    assert ground.trouble(first) == ""
+    ground.platform.stop(service)
+
+
+def test_an_aks_cluster_is_created_once_and_only_where_that_is_allowed(
+    ground: AzureWorkspace, one: ModelVersion
+) -> None:  # defect 11
+    deployment = ground.deployment(named(ground, "aks"), one)
+    other = msgspec.structs.replace(ground.settings.release.azureml.aks, name="other-aks", nodes=2)
+    refused = ground.limited(create=[], aks=other)
+    failing(lambda: refused.deploy(deployment), "compute other-aks", 'azureml.create = ["aks"]', exit_code=4)
+    assert ground.requests(method="PUT", path="/computes/") == []
+
+    ground.azure.fault("error", "GET .*/computes", times=0, status=501)
+    allowed = ground.limited(aks=other)
+    failing(lambda: allowed.deploy(deployment), lines=4)
+    assert ground.requests(method="PUT", path="/computes/") == []
+    ground.azure.forget_faults()
+
+    ground.azure.fault("quota", "compute other-aks", message="8 cores are needed and 4 are left")
+    failing(lambda: allowed.deploy(deployment), "8 cores are needed and 4 are left", lines=4)
+    failing(lambda: allowed.deploy(deployment), "8 cores are needed and 4 are left", lines=4)
+    allowed.remove(next(one for one in allowed.resources() if one.name == "other-aks"))
+    allowed.deploy(deployment)
+    allowed.deploy(msgspec.structs.replace(deployment, service=named(ground, "aks")))
+    assert ground.trouble(deployment) == ""
+    asked = [one["request"]["properties"]["properties"] for one in ground.requests(method="PUT", path="/computes/")]
+    assert [(one["agentCount"], one["agentVmSize"]) for one in asked] == [(2, "Standard_D3_v2")] * 2
+
+
+# What is damaged or does not arrive
+
+
+def spoil(ground: AzureWorkspace, run_id: str, name: str) -> None:
+    """Put something else in the place of a run's file, past everything that would notice."""
+    workspace: Any = ground.platform.connected()  # type: ignore[attr-defined]
+    scope = workspace.get_details()["id"]
+    place = f"artifact/v2.0{scope}/artifacts/batch/metadata/ExperimentRun/dcid.{run_id}"
+    with requests.Session() as session:
+        header = workspace._auth.get_authentication_header()
+        answer = session.post(
+            f"https://westeurope.api.azureml.ms/{place}", json={"paths": [{"path": name}]}, headers=header, timeout=30
+        )
+        address = answer.json()["artifactContentInformation"][name]["contentUri"]
+        session.put(
+            address, b"not what the run left", headers={"x-ms-blob-type": "BlockBlob"}, timeout=30
+        ).raise_for_status()
+
+
+def test_a_damaged_download_is_noticed(ground: AzureWorkspace) -> None:
+    run = ground.platform.train(ground.job(0.33), len)
+    version = ground.platform.register(run.run_id, {}).version
+    spoil(ground, run.run_id, "outputs/model.joblib")
+    ground.empty_cache()
+    failing(lambda: ground.connect().model_file(version), f"diabetes version {version} is damaged")
+    failing(lambda: ground.connect().output(run.run_id, "model.joblib"), "damaged")
+
+
+@pytest.mark.slow
+def test_metrics_that_do_not_arrive_are_an_error(ground: AzureWorkspace) -> None:
+    ground.azure.fault("error", "POST .*/metric/v2.0/.*/(list|full)$", times=0, status=501)
+    failing(lambda: ground.platform.train(ground.job(0.44), len), "metric")
+    assert ground.platform.find_run(ground.job(0.44).fingerprint) is None
+    ground.azure.forget_faults()
+    assert ground.platform.train(ground.job(0.44), len).metrics["mse"] > 0
+
+
+# Keys and settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["aci", "aks"])
+def test_keys_of_env_are_put_into_use(ground: AzureWorkspace, one: ModelVersion, kind: str) -> None:  # defect 26
+    service = named(ground, kind)
+    deployment = ground.deployment(service, one)
+    keys = [uuid.uuid4().hex, uuid.uuid4().hex]
+    given = ground.connect(scoring_key_primary=Secret(keys[0]), scoring_key_secondary=Secret(keys[1]))
+    ground.platform.deploy(deployment)
+    found = given.find_service(service)
+    assert found is not None
+    assert found.trouble == "it has other keys than .env"
+    given.deploy(deployment)
+    assert [key.reveal() for key in given.keys(service)] == keys
+    assert ground.trouble(deployment) == ""
+    ground.platform.stop(service)
+    given.deploy(deployment)
+    assert [key.reveal() for key in given.keys(service)] == keys
+    log = (ground.azure.folder / "requests.jsonl").read_text()
+    assert not any(key in log for key in keys)
+
+
+def test_the_settings_of_a_service_are_put_into_use(
+    ground: AzureWorkspace, one: ModelVersion
+) -> None:  # defects 13 and 14
+    service = named(ground, "aks")
+    deployment = ground.deployment(service, one)
+    ground.platform.deploy(deployment)
+    replace = msgspec.structs.replace
+    for changes, shown in (
+        ({"cpu_cores": 0.25, "replicas": 3}, {"cpu": 0.25, "numReplicas": 3}),
+        ({"autoscale": Autoscale(min_replicas=2, max_replicas=5)}, {"minReplicas": 2, "maxReplicas": 5}),
+    ):
+        other = replace(deployment, service=replace(service, azureml=replace(service.azureml, **changes)))
+        found = ground.platform.find_service(other.service)
+        assert found is not None
+        assert found.trouble == "it has other settings than config/release.toml"
+        ground.platform.deploy(other)
+        assert ground.trouble(other) == ""
+        (answer,) = ground.requests(method="GET", path=f"/services/{service.name}$")[-1:]
+        flat = json.dumps(answer["response"])
+        assert all(f'"{name}": {value}' in flat for name, value in shown.items()), flat
+    assert len(ground.requests(method="POST", path="/services$")) == 1
+    ground.platform.stop(service)
+
+
+@pytest.mark.slow
+def test_a_change_of_settings_makes_the_deployment_stale_and_nothing_before_it(azure_project: AzureProject) -> None:
+    project = azure_project
+    project.invoke("release")
+    before = project.invoke("keys")
+    for old, new, kind in (
+        ("cpu_cores = 1.0", "cpu_cores = 0.5", "aci"),
+        ("replicas = 2", "replicas = 3", "aks"),
+        ("replicas = 3 ", "autoscale = { min_replicas = 1, max_replicas = 4, target_percent = 70 } ", "aks"),
+    ):
+        project.edit(TOML, old, new)
+        states = {one["step"]: one["state"] for one in json.loads(project.invoke("status", "--format", "json"))}
+        steps = list(states)
+        stale = steps[steps.index(kind) :]
+        assert {step for step, state in states.items() if state != "fresh"} == set(stale)
+        project.azure.forget_requests()
+        assert f"{kind}       done" in project.invoke("release")
+        assert project.requests(path="/(packages|models|localrun)$", method="POST") == []
+    assert project.invoke("keys") == before
+    assert "Nothing to do" in project.invoke("release")
+    with changed(project, ".env", None, f"PLATFORM=azureml\nSCORING_KEY_PRIMARY={'k' * 32}\n"):
+        assert "other keys than .env" in project.invoke("status")
+        project.invoke("release")
+        assert "k" * 32 in project.invoke("keys")
+    project.invoke("stop", "--yes", "--production")
+    assert "there any more" in project.invoke("status")
+    project.invoke("release")
