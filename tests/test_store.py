@@ -138,6 +138,16 @@ def test_two_connections_write_at_once_and_no_row_is_lost(tmp_path: Path) -> Non
         ]
 
 
+def test_threads_take_turns_on_one_connection(tmp_path: Path) -> None:
+    with open_store(tmp_path / "workspace.db") as store, ThreadPoolExecutor(8) as pool:
+        add_model(store, "diabetes", 1)
+
+        def read(_: int) -> list[int]:
+            return [row["version"] for row in store.all("SELECT * FROM models WHERE name = ?", "diabetes")]
+
+        assert set(map(tuple, pool.map(read, range(4000)))) == {(1,)}
+
+
 def test_a_writer_waits_for_another_transaction(tmp_path: Path) -> None:
     path = tmp_path / "workspace.db"
 

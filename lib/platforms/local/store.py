@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,19 @@ JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence"}
 
 
 class Store:
-    """One connection; every change is one transaction."""
+    """One connection, for one thread at a time; every change is one transaction."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        with self.told("opened"), alone(path.parent):
+        self.turn = threading.Lock()
+        with self.told("opened"), alone(path.parent), contextlib.ExitStack() as failed:
             self.connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            failed.callback(self.connection.close)
             self.connection.row_factory = sqlite3.Row
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.executescript(SCHEMA)
+            failed.pop_all()
 
     @contextlib.contextmanager
     def told(self, done: str) -> Iterator[None]:
@@ -59,7 +63,7 @@ class Store:
 
     def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Return rows as dicts, their JSON parsed."""
-        with self.told("read"):
+        with self.told("read"), self.turn:
             rows = self.connection.execute(query, values).fetchall()
         return [
             {name: json.loads(value) if name in JSON_COLUMNS else value for name, value in dict(row).items()}
@@ -79,7 +83,7 @@ class Store:
     def do(self, statement: str, *values: Any) -> None:
         """Execute one statement."""
         content = [json.dumps(value) if isinstance(value, dict) else value for value in values]
-        with self.told("written"):
+        with self.told("written"), self.turn:
             self.connection.execute(statement, content)
 
     def close(self) -> None:
