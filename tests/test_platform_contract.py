@@ -168,7 +168,7 @@ GROUNDS: dict[str, Callable[[Path], Ground]] = {
 
 
 # The SDK forgets about the process of a run on this machine, which is not ours to wait for.
-FORGOTTEN = pytest.mark.filterwarnings("ignore:.*Popen.__del__:pytest.PytestUnraisableExceptionWarning")
+FORGOTTEN = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 PARAMS = [pytest.param(name, marks=FORGOTTEN if name == "azureml" else ()) for name in sorted(GROUNDS)]
 
 
