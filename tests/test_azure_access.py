@@ -213,7 +213,7 @@ def test_no_other_error_creates_a_workspace(project: AzureProject) -> None:  # d
             with process:
                 output, _ = process.communicate(timeout=60)
             assert process.returncode == 1, output
-            assert expected[name][1] in output
+            assert f"Error: workspace {name}: {expected[name][1]}" in output
             assert "Traceback" not in output
             assert len(output.strip().splitlines()) <= 3, output
     assert writes(project) == []

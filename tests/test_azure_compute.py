@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,17 @@ def waiting(project: AzureProject) -> Path:
     go = project.root / "go"
     project.edit("model/train.py", FIT, WAITS.format(go=str(go)) + FIT)
     return go
+
+
+def shown(process: "subprocess.Popen[str]", text: str, limit_s: float = 60) -> None:
+    """Wait until a program prints something; end it where it does not."""
+    assert process.stdout
+    timer = threading.Timer(limit_s, process.kill)
+    timer.start()
+    try:
+        assert any(text in line for line in process.stdout), f"{text} was not printed within {limit_s} s"
+    finally:
+        timer.cancel()
 
 
 # Attaching
@@ -282,8 +294,7 @@ def test_a_run_that_goes_on_is_taken_up(project: AzureProject, sdk: Sdk, end: st
             assert "Traceback" not in terminal.shown
     else:
         with project.start("train") as process:
-            assert process.stdout
-            next(line for line in process.stdout if "| waiting" in line)
+            shown(process, "| waiting")
             process.send_signal(signal.SIGKILL if end == "killed" else signal.SIGINT)
             output, _ = process.communicate(timeout=60)
             assert process.returncode == (-9 if end == "killed" else 130), output
@@ -292,8 +303,7 @@ def test_a_run_that_goes_on_is_taken_up(project: AzureProject, sdk: Sdk, end: st
     (run,) = runs(sdk, project)
     assert run["status"] == "Running"
     with project.start("train") as process:
-        assert process.stdout
-        next(line for line in process.stdout if f"takes up run {run['id']}" in line)
+        shown(process, f"takes up run {run['id']}")
         go.touch()
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
