@@ -273,9 +273,9 @@ def test_a_run_that_is_cancelled_is_no_success(project: AzureProject, sdk: Sdk) 
 def test_a_run_takes_no_longer_than_its_limit(project: AzureProject, sdk: Sdk) -> None:
     on_cluster(project)
     waiting(project)
-    project.edit(TOML, "timeout_s = 600", "timeout_s = 3")
+    project.edit(TOML, "timeout_s = 600", "timeout_s = 8")
     found = error(project, "train", expect=1, lines=4)
-    assert "train.timeout_s = 3" in found
+    assert "train.timeout_s = 8" in found
     assert "waiting" in found
     assert [run["status"] for run in runs(sdk, project)] == ["Canceled"]
 
