@@ -21,7 +21,7 @@ from tests.terminal import Terminal, terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["tasks.py", "lib", "config", "model", "service", "requirements.txt", ".env.example", ".gitignore"]
-LIMIT_S = 120
+LIMIT_S = 300
 # Started in the background, as CI may be, this process ignores Ctrl-C, and so would the releases that get it here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 SETTINGS = ("SCORING_", "PLATFORM", "LOCAL_", "AZURE_", "VM_")

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from conftest import AzureProject, Project
+from conftest import LIMIT_S, AzureProject, Project
 from test_failures import error
 from test_release import changed
 
@@ -211,7 +211,7 @@ def test_no_other_error_creates_a_workspace(project: AzureProject) -> None:  # d
         }
         for name, process in begun.items():
             with process:
-                output, _ = process.communicate(timeout=60)
+                output, _ = process.communicate(timeout=LIMIT_S)
             assert process.returncode == 1, output
             assert f"Error: workspace {name}: {expected[name][1]}" in output
             assert "Traceback" not in output

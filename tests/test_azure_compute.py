@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AzureProject
+from conftest import LIMIT_S, AzureProject
 from test_failures import error
 from test_interpreter import wait_until
 
@@ -262,9 +262,9 @@ def test_a_run_that_is_cancelled_is_no_success(project: AzureProject, sdk: Sdk) 
     on_cluster(project)
     waiting(project)
     with project.start("train") as process:
-        wait_until(lambda: "Running" in [run["status"] for run in runs(sdk, project)], limit_s=60)
+        wait_until(lambda: "Running" in [run["status"] for run in runs(sdk, project)], limit_s=240)
         sdk("next(iter(Experiment(workspace(name), 'diabetes').get_runs())).cancel()", name=project.workspace)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1
     assert "is Canceled" in output
     assert "Traceback" not in output
@@ -296,7 +296,7 @@ def test_a_run_that_goes_on_is_taken_up(project: AzureProject, sdk: Sdk, end: st
         with project.start("train") as process:
             shown(process, "| waiting")
             process.send_signal(signal.SIGKILL if end == "killed" else signal.SIGINT)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=LIMIT_S)
             assert process.returncode == (-9 if end == "killed" else 130), output
             assert "Traceback" not in output
             assert "Cancel it" not in output
@@ -305,7 +305,7 @@ def test_a_run_that_goes_on_is_taken_up(project: AzureProject, sdk: Sdk, end: st
     with project.start("train") as process:
         shown(process, f"takes up run {run['id']}")
         go.touch()
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 0, output
     assert f"run {run['id']}" in output
     assert [(one["id"], one["status"]) for one in runs(sdk, project)] == [(run["id"], "Completed")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AzureProject
+from conftest import LIMIT_S, AzureProject
 from test_interpreter import wait_until
 
 from tests.azure.loopback import LoopbackAzure
@@ -147,9 +147,9 @@ def test_a_version_that_crashes_is_put_back(azure_project: AzureProject, tmp_pat
 def test_a_release_that_is_killed_goes_on_where_it_stopped(azure_project: AzureProject, moment: str) -> None:
     project = azure_project
     with project.start("release") as process:
-        wait_until(lambda: any(moment in one for one in changes(project)), limit_s=60)
+        wait_until(lambda: any(moment in one for one in changes(project)), limit_s=240)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=LIMIT_S)
     project.invoke("release")
     assert version_in_production(project) == "1"
     found = project.azure.state()["workspaces"]

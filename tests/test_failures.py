@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import LIMIT_S, Project
 from test_release import (
     RECORDS,
     STEPS,
@@ -254,7 +254,7 @@ def test_a_second_release_at_once_names_the_first(released: Project) -> None:  #
 def test_an_interrupted_release_ends_its_training_and_can_go_on(released: Project) -> None:
     with waiting(released) as process:
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 130
         assert "Interrupted" in output
         assert "Traceback" not in output

@@ -34,7 +34,7 @@ Interpreter(Path(sys.argv[1]), Path("killed.log")).call("model.calls:wait", note
 """
 
 
-def wait_until(condition: Callable[[], object], limit_s: float = 30) -> None:
+def wait_until(condition: Callable[[], object], limit_s: float = 120) -> None:
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, f"not within {limit_s} s"

@@ -22,7 +22,7 @@ IDENTITY = {"MODEL_NAME": "diabetes", "MODEL_VERSION": "7", "IMAGE_DIGEST": "012
 def train(folder: Path, *arguments: str) -> Path:
     """Run model/train.py in a folder and return its outputs/."""
     folder.mkdir()
-    subprocess.run([sys.executable, ROOT / "model/train.py", *arguments], cwd=folder, check=True, timeout=60)
+    subprocess.run([sys.executable, ROOT / "model/train.py", *arguments], cwd=folder, check=True, timeout=240)
     return folder / "outputs"
 
 
@@ -56,7 +56,7 @@ def score(outputs: Path) -> Iterator[str]:
                 return False
 
         try:
-            wait_until(answers, limit_s=60)
+            wait_until(answers, limit_s=240)
             yield f"http://127.0.0.1:{port}/score"
         finally:
             process.terminate()
@@ -153,5 +153,5 @@ class TestScoring:
         rows = read(outputs / "holdout.json")["data"][:2]
         (tmp_path / "rows.json").write_text(json.dumps({"data": rows}))
         command = [sys.executable, ROOT / "service/score.py", tmp_path / "rows.json", outputs / "model.joblib"]
-        done = subprocess.run(command, check=True, capture_output=True, timeout=60, env=os.environ)
+        done = subprocess.run(command, check=True, capture_output=True, timeout=240, env=os.environ)
         assert len(json.loads(done.stdout)) == 2

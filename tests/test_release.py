@@ -28,7 +28,7 @@ RECORDS = [
     "aks_webservice.json",
     "test.json",
 ]
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 LEAVES_WORK = """
     import atexit, sys, threading
     atexit.register(print, "at exit")
