@@ -25,6 +25,11 @@ class Job(Plain, frozen=True):
     commit: str
     timeout_s: float
 
+    @property
+    def arguments(self) -> list[str]:
+        """Return the parameters as arguments of model/train.py."""
+        return [part for name, value in self.parameters.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
 
 class Run(Plain, frozen=True):
     """A completed run; `outputs` maps each file it left to its sha256."""

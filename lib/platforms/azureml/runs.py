@@ -83,7 +83,7 @@ class Runs:
             configuration = ScriptRunConfig(
                 source_directory=str(folder),
                 script="train.py",
-                arguments=[part for name, value in job.parameters.items() for part in (option(name), str(value))],
+                arguments=job.arguments,
                 compute_target=target,
                 environment=environment,
                 max_run_duration_seconds=None if here else max(1, int(job.timeout_s)),
@@ -246,11 +246,6 @@ def failure(run: Run, job: Job, status: str, details: dict[str, Any], log: Log) 
 def last_of(error: str) -> str:
     """Return the last lines of an error's message."""
     return "".join(f"\n  {line}" for line in error.splitlines()[1:][-SHOWN_LINES:])
-
-
-def option(name: str) -> str:
-    """Return the option of a parameter."""
-    return f"--{name.replace('_', '-')}"
 
 
 @contextlib.contextmanager

@@ -90,11 +90,8 @@ class LocalPlatform:
             commit_id=job.commit,
             started_at=now(),
         )
-        arguments = [
-            part for name, value in job.parameters.items() for part in (f"--{name.replace('_', '-')}", str(value))
-        ]
         try:
-            train(self.root / "model" / "train.py", arguments, folder, job.timeout_s, tell)
+            train(self.root / "model" / "train.py", job.arguments, folder, job.timeout_s, tell)
             metrics, outputs = self.collect(folder / "outputs")
         except BaseException as error:
             status = "Failed" if isinstance(error, Exception) else "Canceled"
