@@ -1,21 +1,14 @@
 """The tasks. `invoke --list` shows them, `invoke --help TASK` explains one."""
 
-import contextlib
-import errno
-import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from invoke.context import Context as Invoke
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-if TYPE_CHECKING:
-    from lib.steps.context import Context
+from lib.console import ROOT, bring, known, release_context, reported, run
 
-ROOT = Path(__file__).resolve().parent
 STEP_HELP = {
     "force": "run it even if it is fresh",
     "only": "run nothing else: exit 3 if a step that it needs is not fresh",
@@ -33,54 +26,6 @@ CHECKS = [
     # A file's tests share releases, so they stay in one process; the order is kept because few tests may take long.
     "pytest -n auto --dist loadfile --no-loadscope-reorder",
 ]
-EXPECTED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
-
-
-@contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """Turn what a user can put right into a few lines and an exit code; a bug keeps its traceback."""
-    from lib.errors import INTERRUPTED, ReleaseError
-
-    try:
-        yield
-    except ReleaseError as error:
-        raise Exit(f"Error: {error}", error.exit_code) from None
-    except KeyboardInterrupt:
-        raise Exit("Interrupted: the next `invoke release` goes on from here", INTERRUPTED) from None
-    except OSError as error:
-        if error.errno not in EXPECTED:
-            raise
-        raise Exit(
-            f"Error: {error.strerror}: {error.filename or 'while writing'}\n"
-            "Free space or rights, then run it again: nothing is lost",
-            1,
-        ) from None
-
-
-@contextlib.contextmanager
-def release_context(locked_by: str | None = None) -> Iterator["Context"]:
-    """Give what the steps work with; a task that changes something holds the workspace's lock."""
-    from lib import consent, interpreter, lock, platforms, settings
-    from lib.records import Records
-    from lib.steps.context import Context
-
-    with reported(), contextlib.ExitStack() as stack:
-        loaded = settings.load(ROOT)
-        if locked_by:
-            stack.enter_context(lock.held(loaded.folder, locked_by))
-        warmed = stack.enter_context(interpreter.opened(ROOT, loaded.records / "interpreter.log"))
-        platform = platforms.connect(loaded, warmed)
-        yield Context(loaded, platform, Records(loaded.records), warmed, ask=consent.asked)
-
-
-def bring(target: str, only: bool, force: bool) -> None:
-    """Bring one step up to date and tell how it went."""
-    from lib import graph, report
-
-    with release_context(locked_by=target) as context:
-        progress = report.Progress()
-        context.tell = progress.tell
-        graph.update(context, target, only, [target] if force else [], progress.watch)
 
 
 @task(help=STEP_HELP)
@@ -257,19 +202,3 @@ def bench(invoke: Invoke, only: str = "", rounds: int = 5) -> None:
     """Measure how fast a release and its services are, as ratios against a floor and peers."""
     chosen = ["--only", only] if only else []
     run(invoke, sys.executable, "-m", "tests.bench", "--rounds", str(rounds), *chosen)
-
-
-def run(invoke: Invoke, *command: str) -> None:
-    """Run a program in the project's folder, wherever invoke was called. Its exit code is ours."""
-    with invoke.cd(str(ROOT)):
-        invoke.run(shlex.join(command), pty=sys.stdout.isatty())
-
-
-def known(value: str, values: list[str]) -> str:
-    """Return a flag's value. Raises SettingsError where it is not among the known ones."""
-    from lib.errors import SettingsError
-
-    if value not in values:
-        with reported():
-            raise SettingsError(f"{value} is unknown, known are {', '.join(values)}")
-    return value

@@ -8,11 +8,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from conftest import LIMIT_S, AzureProject, Project
-from test_failures import error
-from test_release import changed
 
 from tests.azure.loopback import LoopbackAzure
+from tests.project import LIMIT_S, AzureProject, Project, changed, error
 
 TOML = "config/release.toml"
 OTHER = "00000000-1111-4000-8000-00000000ffff"

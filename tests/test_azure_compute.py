@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LIMIT_S, AzureProject
-from test_failures import error
-from test_interpreter import wait_until
 
 from tests.azure.loopback import LoopbackAzure
 from tests.azure.sdk import Sdk
+from tests.project import LIMIT_S, AzureProject, error, eventually
 from tests.terminal import INTERRUPT
 
 TOML = "config/release.toml"
@@ -262,7 +260,7 @@ def test_a_run_that_is_cancelled_is_no_success(project: AzureProject, sdk: Sdk) 
     on_cluster(project)
     waiting(project)
     with project.start("train") as process:
-        wait_until(lambda: "Running" in [run["status"] for run in runs(sdk, project)], limit_s=240)
+        eventually(lambda: "Running" in [run["status"] for run in runs(sdk, project)], limit_s=240)
         sdk("next(iter(Experiment(workspace(name), 'diabetes').get_runs())).cancel()", name=project.workspace)
         output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1

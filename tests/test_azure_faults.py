@@ -13,15 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 import requests
-from conftest import AzureProject
 from test_platform_contract import FORGOTTEN, Ground
-from test_release import changed
 
 from lib import platforms
 from lib.errors import ReleaseError, UnhealthyError
 from lib.platforms.base import ModelVersion, Platform
 from lib.settings import Autoscale, Secret, Service
 from tests.azure.loopback import LoopbackAzure
+from tests.project import AzureProject, changed
 
 TOML = "config/release.toml"
 BROKEN = "\ndef init():\n    raise RuntimeError('this score.py is broken')\n"

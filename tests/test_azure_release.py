@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LIMIT_S, AzureProject
-from test_interpreter import wait_until
 
 from tests.azure.loopback import LoopbackAzure
+from tests.project import LIMIT_S, AzureProject, eventually
 
 TOML = "config/release.toml"
 RECORDS = "artifacts/azureml"
@@ -147,7 +146,7 @@ def test_a_version_that_crashes_is_put_back(azure_project: AzureProject, tmp_pat
 def test_a_release_that_is_killed_goes_on_where_it_stopped(azure_project: AzureProject, moment: str) -> None:
     project = azure_project
     with project.start("release") as process:
-        wait_until(lambda: any(moment in one for one in changes(project)), limit_s=240)
+        eventually(lambda: any(moment in one for one in changes(project)), limit_s=240)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=LIMIT_S)
     project.invoke("release")

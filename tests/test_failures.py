@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import LIMIT_S, Project
-from test_release import (
+
+from tests.project import (
+    LIMIT_S,
     RECORDS,
     STEPS,
+    Project,
     changed,
+    error,
     eventually,
     processes,
     record,
@@ -28,15 +31,6 @@ from test_release import (
 
 TOML = "config/release.toml"
 WAITS = "print('waiting', flush=True)\nimport threading\nthreading.Event().wait()\n"
-
-
-def error(project: Project, *arguments: str, expect: int, lines: int = 3, **environment: str) -> str:
-    """Run invoke, which must fail with an error of some lines, and return the error."""
-    output = project.invoke(*arguments, expect=expect, **environment)
-    assert "Traceback" not in output
-    found = output[output.index("Error: ") :].strip()
-    assert len(found.splitlines()) <= lines, found
-    return found
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,11 @@ import signal
 import sqlite3
 
 import pytest
-from conftest import Project
-from test_release import (
+
+from tests.project import (
     RECORDS,
     STEPS,
+    Project,
     changed,
     eventually,
     from_on,

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PARTS, ROOT
 
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.image.assemble import assemble
+from tests.project import PARTS, ROOT
 
 ENVIRONMENT = "config/conda_dependencies.yml"
 

@@ -3,14 +3,13 @@
 import contextlib
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Project
 
 from lib.interpreter import CallError, Interpreter
+from tests.project import Project, eventually
 
 CALLS = """
 import os, signal, sys, threading
@@ -32,13 +31,6 @@ from pathlib import Path
 from lib.interpreter import Interpreter
 Interpreter(Path(sys.argv[1]), Path("killed.log")).call("model.calls:wait", note=sys.argv[2])
 """
-
-
-def wait_until(condition: Callable[[], object], limit_s: float = 120) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, f"not within {limit_s} s"
-        time.sleep(0.02)
 
 
 def ended(process: int) -> bool:
@@ -83,7 +75,7 @@ def test_packages_of_the_model_and_the_service_are_imported_ahead_and_their_own_
 
 
 def test_the_server_is_imported_ahead_when_nothing_else_is_to_do(interpreter: Interpreter) -> None:
-    wait_until(lambda: interpreter.call("model.calls:loaded", name="gunicorn.arbiter"))
+    eventually(lambda: interpreter.call("model.calls:loaded", name="gunicorn.arbiter"))
 
 
 def test_an_exception_is_a_call_error_with_file_and_line(interpreter: Interpreter) -> None:
@@ -118,16 +110,16 @@ def test_a_call_that_takes_longer_than_its_limit_is_a_call_error_and_its_process
     note = tmp_path / "note"
     with pytest.raises(CallError, match=r"0\.5"):
         interpreter.call("model.calls:wait", limit_s=0.5, note=str(note))
-    wait_until(lambda: ended(int(note.read_text())))
+    eventually(lambda: ended(int(note.read_text())))
 
 
 def test_a_fork_ends_when_the_process_that_called_is_killed(interpreter: Interpreter, tmp_path: Path) -> None:
     note = tmp_path / "note"
     with subprocess.Popen([sys.executable, "-c", ASKING, interpreter.root, note], cwd=interpreter.root) as asking:
         with contextlib.suppress(OSError):
-            wait_until(lambda: note.exists() and note.read_text())
+            eventually(lambda: note.exists() and note.read_text())
         asking.kill()
-    wait_until(lambda: ended(int(note.read_text())))
+    eventually(lambda: ended(int(note.read_text())))
 
 
 def test_called_code_sees_no_keys(tmp_path: Path, interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +133,7 @@ def test_an_interpreter_that_has_died_is_a_call_error(tmp_path: Path, interprete
         other.start()
         note = tmp_path / "note"
         with contextlib.closing(other.spawn("model.calls:wait", tmp_path / "log.txt", {}, note=str(note))):
-            wait_until(lambda: note.exists() and note.read_text())
+            eventually(lambda: note.exists() and note.read_text())
             parent = int(Path(f"/proc/{note.read_text()}/stat").read_text().rsplit(")", 1)[1].split()[1])
         subprocess.run(["kill", "-9", str(parent)], check=True)
         for _ in range(2):

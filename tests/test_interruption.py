@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import Project
-from test_release import (
+
+from tests.project import (
     STEPS,
+    Project,
     eventually,
     only_the_services_run,
     record,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy
 import pytest
 import requests
-from conftest import ROOT, clean_environment, free_port
 from sklearn.datasets import load_diabetes
-from test_interpreter import wait_until
+
+from tests.project import ROOT, clean_environment, eventually, free_port
 
 COLUMNS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 IDENTITY = {"MODEL_NAME": "diabetes", "MODEL_VERSION": "7", "IMAGE_DIGEST": "0123"}
@@ -56,7 +56,7 @@ def score(outputs: Path) -> Iterator[str]:
                 return False
 
         try:
-            wait_until(answers, limit_s=240)
+            eventually(answers, limit_s=240)
             yield f"http://127.0.0.1:{port}/score"
         finally:
             process.terminate()

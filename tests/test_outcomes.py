@@ -8,18 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Project
-from test_release import (
-    STEPS,
-    changed,
-    from_on,
-    record,
-    served,
-    server,
-    states,
-    told,
-    versions_in_production,
-)
+
+from tests.project import STEPS, Project, changed, from_on, record, served, server, states, told, versions_in_production
 
 TOML = "config/release.toml"
 WORSE, BETTER = "alpha = 1.0", "alpha = 0.15"  # than 0.05, by scikit-learn's data: mse 3077, 2853, 2866

@@ -1,8 +1,8 @@
 """Another model, by other files in model/ and service/ and other settings in config/: a classifier."""
 
 import pytest
-from conftest import Project
-from test_release import record, served, states
+
+from tests.project import Project, record, served, states
 
 TRAIN = """
 import argparse

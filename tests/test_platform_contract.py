@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import Project
 
 from lib import platforms, settings
 from lib.errors import ReleaseError, UnhealthyError
@@ -25,6 +24,7 @@ from lib.records import now
 from lib.settings import Service
 from lib.webservice import Client, differing, identity
 from tests.azure.loopback import LoopbackAzure
+from tests.project import Project
 
 BROKEN = "\ndef init():\n    raise RuntimeError('this score.py is broken')\n"
 

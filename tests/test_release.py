@@ -1,34 +1,30 @@
-"""A release from nothing, and how it looks from outside; with what the other tests of releases look with."""
+"""A release from nothing, and how it looks from outside."""
 
 import contextlib
-import functools
 import json
 import os
 import pty
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-from conftest import Project
 
-STEPS = ["train", "evaluate", "register", "image", "aci", "aci_test", "aks", "test"]
-RECORDS = [
-    "run_id.json",
-    "evaluation.json",
-    "model.json",
-    "image.json",
-    "aci_webservice.json",
-    "aci_test.json",
-    "aks_webservice.json",
-    "test.json",
-]
-LIMIT_S = 240.0
+from tests.project import (
+    LIMIT_S,
+    RECORDS,
+    STEPS,
+    Project,
+    key,
+    only_the_services_run,
+    record,
+    served,
+    server,
+    states,
+    versions_in_production,
+)
+
 LEAVES_WORK = """
     import atexit, sys, threading
     atexit.register(print, "at exit")
@@ -37,109 +33,6 @@ LEAVES_WORK = """
     print("main is done")
     main_is_done.set()
 """
-
-
-def told(project: Project) -> dict[str, dict[str, Any]]:
-    return {one["step"]: one for one in json.loads(project.invoke("status", "--format", "json"))}
-
-
-def states(project: Project) -> dict[str, str]:
-    return {step: one["state"] for step, one in told(project).items()}
-
-
-def from_on(step: str) -> list[str]:
-    return STEPS[STEPS.index(step) :]
-
-
-def record(project: Project, name: str) -> dict[str, Any]:
-    return dict(json.loads((project.root / "artifacts/local" / name).read_bytes()))
-
-
-@functools.cache
-def key(project: Project, service: str = "aks") -> str:
-    found = re.search(r"primary +(\S+)", project.invoke("keys", "--service", service))
-    assert found
-    return found[1]
-
-
-def served(project: Project, service: str = "aks") -> str:
-    """Return the version that a service answers with, having compared its answers with the image's rows."""
-    image = record(project, "image.json")
-    uri = record(project, f"{service}_webservice.json")["scoring_uri"]
-    headers = {"Authorization": f"Bearer {key(project, service)}"}
-    answer = requests.post(uri, json={"data": image["rows"]}, headers=headers, timeout=LIMIT_S)
-    assert answer.status_code == 200, answer.text
-    if answer.headers["X-Image"] == image["digest"]:
-        numbers = isinstance(image["predictions"][0], float)
-        expected = pytest.approx(image["predictions"], rel=1e-9) if numbers else image["predictions"]
-        assert answer.json()["result"] == expected
-    return answer.headers["X-Model-Version"]
-
-
-def versions_in_production(project: Project) -> list[str]:
-    """Return the versions of the history, the newest first."""
-    return re.findall(r"^\d{4}-\S+ +(\d+) ", project.invoke("history"), re.MULTILINE)
-
-
-def processes(project: Project) -> dict[int, int]:
-    """Return the processes that work in the project's folder, each with its process group."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (folder / "cwd").readlink() == project.root.resolve():
-                found[int(folder.name)] = os.getpgid(int(folder.name))
-    return found
-
-
-def server(project: Project, service: str) -> int:
-    """Return the process group that listens on a service's port."""
-    port = project.ports[["aci", "aks"].index(service)]
-    listening = {
-        f"socket:[{line.split()[9]}]"
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-        if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
-    }
-    groups = set()
-    for pid, group in processes(project).items():
-        with contextlib.suppress(OSError):
-            if any(str(one.readlink()) in listening for one in Path(f"/proc/{pid}/fd").iterdir()):
-                groups.add(group)
-    assert len(groups) == 1, f"process groups {groups} listen for {service}"
-    return groups.pop()
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.01)  # leaves the processor to what is waited for
-
-
-def only_the_services_run(project: Project) -> None:
-    """Wait until no process but those of the two services is left of the project."""
-    services = {server(project, "aci"), server(project, "aks")}
-    assert len(services) == 2
-    eventually(lambda: set(processes(project).values()) <= services)
-
-
-@contextlib.contextmanager
-def changed(project: Project, name: str, old: str | None, new: str) -> Iterator[None]:
-    """Replace text in a file, or all of it where `old` is None, and put it back as it was."""
-    path = project.root / name
-    before = path.read_bytes() if path.exists() else None
-    try:
-        if old is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(new)
-        else:
-            project.edit(name, old, new)
-        yield
-    finally:
-        if before is None:
-            path.unlink()
-        else:
-            path.write_bytes(before)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,6 @@ from typing import Any
 import msgspec
 import pytest
 import requests
-from conftest import free_port
-from test_interpreter import wait_until
 from test_platform_contract import BROKEN, Ground
 
 from lib import platforms, settings
@@ -28,6 +26,7 @@ from lib.errors import RefusedError, ReleaseError, UnhealthyError
 from lib.platforms.base import Deployment, Platform, Resource
 from lib.settings import AciContainer, LocalService, Service
 from lib.webservice import Client, identity
+from tests.project import eventually, free_port
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds replicas in /proc")
 
@@ -79,7 +78,7 @@ def service(ground: Ground) -> Iterator[Service]:
     made = on_port(f"service-{uuid.uuid4().hex[:8]}", free_port(), workers=2)
     yield made
     ground.platform.remove(Resource(kind="service", name=made.name, detail=""))
-    wait_until(lambda: sessions(ground) <= before)
+    eventually(lambda: sessions(ground) <= before)
 
 
 @pytest.fixture
@@ -285,7 +284,7 @@ class Load:
         """Wait for more answers of every client, and return what was answered to requests sent from now on."""
         marks = [len(answers) + 1 for answers in self.answers]
         for answers, begin in zip(self.answers, marks, strict=True):
-            wait_until(lambda answers=answers, end=begin + count: len(answers) >= end)
+            eventually(lambda answers=answers, end=begin + count: len(answers) >= end)
         return {answer for answers, begin in zip(self.answers, marks, strict=True) for answer in answers[begin:]}
 
     def __enter__(self) -> "Load":
@@ -332,12 +331,12 @@ class TestUpdating:
 
         def let_go_after_the_update() -> None:
             version = str(second.model_version)
-            wait_until(lambda: Client(url(service), key).ask(method="GET").headers["X-Model-Version"] == version)
+            eventually(lambda: Client(url(service), key).ask(method="GET").headers["X-Model-Version"] == version)
             let_go.touch()
 
         with ThreadPoolExecutor(2) as pool:
             asked = pool.submit(ask)
-            wait_until(mark.exists)
+            eventually(mark.exists)
             updated = pool.submit(let_go_after_the_update)
             ground.platform.deploy(second)
             updated.result()
@@ -357,7 +356,7 @@ class TestUpdating:
         with one_more(ground) as replica:
             ground.platform.deploy(first)
             ground.platform.deploy(second)
-        wait_until(lambda: len(members(replica[0])) == 1 + service.local.workers)
+        eventually(lambda: len(members(replica[0])) == 1 + service.local.workers)
 
     def test_a_service_moves_to_another_port_and_number_of_workers(
         self, ground: Ground, service: Service, first: Deployment
@@ -404,7 +403,7 @@ class TestUpdating:
             platform.deploy(msgspec.structs.replace(bad, **change))
         assert len(str(raised.value).splitlines()) <= 3
         assert ground.trouble(first) == ""
-        wait_until(lambda: sessions(ground) == before)
+        eventually(lambda: sessions(ground) == before)
 
     def test_a_busy_port_is_a_clear_error_and_the_service_goes_on_where_it_was(
         self, ground: Ground, service: Service, first: Deployment
@@ -427,10 +426,10 @@ class TestLiving:
         with one_more(ground) as replica:
             ground.platform.deploy(first)
         kill(replica[0], signal.SIGKILL)
-        wait_until(lambda: (found := ground.platform.find_service(service)) and found.trouble.startswith("no answer"))
+        eventually(lambda: (found := ground.platform.find_service(service)) and found.trouble.startswith("no answer"))
         ground.platform.deploy(first)
         assert ground.trouble(first) == ""
-        wait_until(lambda: replica[0] not in sessions(ground))
+        eventually(lambda: replica[0] not in sessions(ground))
 
     @pytest.mark.slow
     def test_a_service_outlives_the_process_that_deployed_it_and_is_found_again(
@@ -452,10 +451,10 @@ class TestLiving:
         before = sessions(ground)
         candidate = ground.deployment(first.service, ground.version(0.5), spoiled.format(mark=str(mark)))
         with deploying(ground, candidate) as process:
-            wait_until(mark.exists)
+            eventually(mark.exists)
             assert len(sessions(ground) - before) >= 2
             process.kill()
-        wait_until(lambda: sessions(ground) == before)
+        eventually(lambda: sessions(ground) == before)
         assert ground.trouble(first) == ""
 
     def test_what_a_service_prints_is_in_a_log_file(self, ground: Ground, service: Service) -> None:

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from conftest import free_port
 
 from lib import smoke
 from lib.errors import ReleaseError
 from lib.webservice import identity
+from tests.project import free_port
 
 KEYS = ("first-key-" + "a" * 32, "second-key-" + "b" * 32)
 IDENTITY = identity("diabetes", 2, "f" * 64)
