@@ -1,0 +1,21 @@
+"""Programs that tests need beside the project's environment; tests/machine.sh installs them."""
+
+import os
+import shutil
+
+import pytest
+
+
+def needed(program: str) -> str:
+    """Return where a program is. Where it is not, the test is skipped; in CI, which installs it, the test fails."""
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        missing(f"{program} is not installed: tests/machine.sh installs it")
+    return str(found)
+
+
+def missing(what: str) -> None:
+    """Skip a test for what this machine lacks; fail it in CI, so that nothing is left out there in silence."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
