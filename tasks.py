@@ -28,10 +28,16 @@ CHECKS = [
 ]
 
 
-@task(help=STEP_HELP)
-def train(_: Invoke, only: bool = False, force: bool = False) -> None:
+@task(
+    help=STEP_HELP
+    | {
+        "on": "train there, whatever train.compute says: local, env (an environment of its own on this machine), "
+        "vm (another machine), or cluster on Azure ML"
+    }
+)
+def train(_: Invoke, on: str = "", only: bool = False, force: bool = False) -> None:
     """Run model/train.py and record the run."""
-    bring("train", only, force)
+    bring("train", only, force, on)
 
 
 @task(help=STEP_HELP)
@@ -107,7 +113,7 @@ def workspace(_: Invoke) -> None:
 def attach(_: Invoke) -> None:
     """Attach the training VM of .env to the workspace."""
     with release_context(locked_by="attach") as context:
-        print(context.platform.attach())
+        print(context.platform.attach(context.ask))
 
 
 @task(help={"format": "table, or json for machines"})

@@ -40,14 +40,19 @@ def reported() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def release_context(locked_by: str | None = None) -> Iterator["Context"]:
-    """Give what the steps work with; a task that changes something holds the workspace's lock."""
+def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Context"]:
+    """Give what the steps work with; a task that changes something holds the workspace's lock.
+
+    `on` goes before train.compute.
+    """
     from lib import consent, interpreter, lock, platforms, settings
     from lib.records import Records
     from lib.steps.context import Context
 
     with reported(), contextlib.ExitStack() as stack:
         loaded = settings.load(ROOT)
+        if on:
+            loaded = loaded.training_on(on)
         if locked_by:
             stack.enter_context(lock.held(loaded.folder, locked_by))
         warmed = stack.enter_context(interpreter.opened(ROOT, loaded.records / "interpreter.log"))
@@ -55,11 +60,11 @@ def release_context(locked_by: str | None = None) -> Iterator["Context"]:
         yield Context(loaded, platform, Records(loaded.records), warmed, ask=consent.asked)
 
 
-def bring(target: str, only: bool, force: bool) -> None:
+def bring(target: str, only: bool, force: bool, on: str = "") -> None:
     """Bring one step up to date and tell how it went."""
     from lib import graph, report
 
-    with release_context(locked_by=target) as context:
+    with release_context(locked_by=target, on=on) as context:
         progress = report.Progress()
         context.tell = progress.tell
         graph.update(context, target, only, [target] if force else [], progress.watch)

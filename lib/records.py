@@ -39,7 +39,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class RunRecord(Record, frozen=True):
-    """The training run; `outputs` maps each file it left to its sha256."""
+    """The training run; `outputs` maps each file it left to its sha256.
+
+    `compute`, `host`, `python` (a version) and `environment` (a digest, empty for the release's own) say where it ran.
+    """
 
     filename = "run_id.json"
     run_id: str
@@ -48,10 +51,15 @@ class RunRecord(Record, frozen=True):
     commit: str
     metrics: dict[str, float]
     outputs: dict[str, str]
+    host: str = ""
+    python: str = ""
+    environment: str = ""
 
     @property
     def summary(self) -> str:
-        return f"run {self.run_id}: " + ", ".join(f"{name} {value:.6g}" for name, value in self.metrics.items())
+        where = "" if self.compute == "local" else f" on {self.compute}"
+        metrics = ", ".join(f"{name} {value:.6g}" for name, value in self.metrics.items())
+        return f"run {self.run_id}{where}: {metrics}"
 
 
 class EvaluationRecord(Record, frozen=True):

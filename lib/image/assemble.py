@@ -76,18 +76,19 @@ def whole(packages: dict[str, str], locked: str) -> str:
     for line in locked.splitlines():
         if line and line[0] not in " #":
             name = re.split(r"[=\[ ]", line)[0].lower()
-            lines[name], needed_by[name] = line, set()
+            lines[name] = lines.get(name, "") + f"{line}\n"  # there may be one for each version of Python
+            needed_by.setdefault(name, set())
         elif comment := re.fullmatch(r"\s+#\s+(?:via\s*)?(\S*)", line):
             needed_by[name].add(comment[1].lower())
     for package, version in packages.items():
         if not lines.get(package, "").startswith(f"{package}=={version}"):
             raise ReleaseError(
                 f"{ENVIRONMENT} pins {package}=={version}, "
-                f"requirements.txt {lines.get(package, 'does not have it')}\nMake them agree"
+                f"requirements.txt {lines.get(package, 'does not have it').strip()}\nMake them agree"
             )
     chosen: set[str] = set()
     more = set(packages)
     while more:
         chosen |= more
         more = {name for name, users in needed_by.items() if users & chosen} - chosen
-    return "".join(f"{lines[name]}\n" for name in sorted(chosen))
+    return "".join(lines[name] for name in sorted(chosen))

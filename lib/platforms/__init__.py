@@ -1,8 +1,9 @@
 """The platforms, imported when used."""
 
 import importlib
-from typing import cast
+from typing import Any, cast
 
+from lib.errors import SettingsError
 from lib.interpreter import Interpreter
 from lib.platforms.base import Platform
 from lib.settings import Settings
@@ -14,6 +15,13 @@ PLATFORMS = {
 
 
 def connect(settings: Settings, interpreter: Interpreter) -> Platform:
-    """Return the platform that .env names."""
+    """Return the platform that .env names. Raises SettingsError where it cannot train on the chosen compute."""
     module, name = PLATFORMS[settings.environment.platform].split(":")
-    return cast(Platform, getattr(importlib.import_module(module), name)(settings, interpreter))
+    kind = cast(type[Platform], getattr(importlib.import_module(module), name))
+    chosen = settings.release.train.compute
+    if chosen not in kind.computes:
+        raise SettingsError(
+            f"PLATFORM={kind.name} cannot train on {chosen}, only on {', '.join(kind.computes)}\n"
+            "Choose one of these (train.compute in config/release.toml, or --on), or another PLATFORM in .env"
+        )
+    return cast(Platform, cast(Any, kind)(settings, interpreter))

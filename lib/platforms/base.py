@@ -6,9 +6,10 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from lib.settings import Secret, Service
+from lib.settings import Compute, Secret, Service
 
 Tell = Callable[[str], None]
+Ask = Callable[[str], bool]
 
 
 class Plain(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,17 +25,28 @@ class Job(Plain, frozen=True):
     fingerprint: str
     commit: str
     timeout_s: float
+    data: Path | None = None
 
-    @property
-    def arguments(self) -> list[str]:
-        """Return the parameters as arguments of model/train.py."""
-        return [part for name, value in self.parameters.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    def arguments(self, data: str | None) -> list[str]:
+        """Return the arguments of model/train.py: the parameters, and where it finds the user's data."""
+        given = self.parameters | ({"data": data} if data else {})
+        return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+class Place(Plain, frozen=True):
+    """Where a run trained: the compute, the machine, its Python's version, and the environment that was made for it."""
+
+    compute: str = "local"
+    host: str = ""
+    python: str = ""
+    environment: str = ""
 
 
 class Run(Plain, frozen=True):
     """A completed run; `outputs` maps each file it left to its sha256."""
 
     run_id: str
+    place: Place
     metrics: dict[str, float]
     outputs: dict[str, str]
 
@@ -98,10 +110,11 @@ class Finding(Plain, frozen=True):
 class Platform(Protocol):
     """One workspace of one platform. Model methods speak of the model named in the settings.
 
-    `stop_deletes` says whether a service can only be stopped by deleting it.
+    `computes` are those that it can train on. `stop_deletes` says whether a service can only be stopped by deleting it.
     """
 
     name: str
+    computes: tuple[Compute, ...]
     stop_deletes: bool
 
     def check(self) -> Iterator[Finding]:
@@ -110,8 +123,11 @@ class Platform(Protocol):
     def workspace(self) -> str:
         """Get the workspace, create it only if it is not found, and describe it."""
 
-    def attach(self) -> str:
-        """Attach the VM of .env to the workspace, unless it is attached, and describe it."""
+    def attach(self, ask: Ask) -> str:
+        """Attach the VM of .env to the workspace, unless it is attached, and describe it.
+
+        Asks whether a VM is the right one where that cannot be known.
+        """
 
     def find_run(self, fingerprint: str) -> Run | None:
         """Return a completed run with this fingerprint."""

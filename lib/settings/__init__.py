@@ -9,13 +9,14 @@ from lib.settings.azureml import AciContainer, AksContainers, AksWebservice, Aut
 from lib.settings.environment import SECRETS, Environment, read_environment
 from lib.settings.fields import Secret, Struct
 from lib.settings.parsing import parse, read
-from lib.settings.release import Limits, LocalService, Release, Service
+from lib.settings.release import Compute, Limits, LocalService, Release, Service
 
 __all__ = [
     "SECRETS",
     "AciContainer",
     "AksContainers",
     "Autoscale",
+    "Compute",
     "Environment",
     "Limits",
     "LocalService",
@@ -45,6 +46,11 @@ class Settings(Struct, frozen=True):
         """Where the records of this platform are."""
         return self.root / "artifacts" / self.environment.platform
 
+    def training_on(self, compute: str) -> "Settings":
+        """Return the same settings, but for where training runs; the platform says whether it has such a compute."""
+        replace = msgspec.structs.replace
+        return replace(self, release=replace(self.release, train=replace(self.release.train, compute=compute)))
+
     def of_platform(self, service: Service) -> Struct:
         """What a service is made of on this platform."""
         found = getattr(service, self.environment.platform)
@@ -59,9 +65,10 @@ def load(root: Path) -> Settings:
     release = read(Release, parse(root / "config/release.toml", problems), "config/release.toml", problems)
     environment = read(Environment, read_environment(root / ".env", problems), ".env", problems)
     release = with_existing_service(root / "config/aks_webservice.json", release, problems)
-    if release and environment:
+    if release:
         check_services(release, problems)
-        check_computes(release, environment, problems)
+    if environment:
+        check_numbers(environment, problems)
     if problems or not (workspace and release and environment):
         raise SettingsError("\n".join(problems))
     return Settings(root=root, workspace=overridden(workspace, environment), release=release, environment=environment)
@@ -99,10 +106,9 @@ def check_services(release: Release, problems: list[str]) -> None:
         problems.append("config/release.toml: services.aks.azureml.autoscale has more min_replicas than max_replicas")
 
 
-def check_computes(release: Release, environment: Environment, problems: list[str]) -> None:
-    """Check that the platform has the compute that trains, and that .env says what it needs."""
-    compute = release.train.compute
-    if environment.platform == "local" and compute != "local":
-        problems.append(f'config/release.toml: train.compute = "{compute}" needs PLATFORM=azureml in .env')
-    if not environment.vm_ssh_port.isdigit():
-        problems.append(".env: VM_SSH_PORT must be a number")
+def check_numbers(environment: Environment, problems: list[str]) -> None:
+    """Check what .env can only give as text."""
+    for name in ("vm_ssh_port", "vm_silence_s"):
+        value = getattr(environment, name)
+        if value is not None and not (value.isdigit() and int(value)):
+            problems.append(f".env: {name.upper()} must be a number above 0")

@@ -26,10 +26,14 @@ class Environment(Struct, frozen=True):
     azure_workspace_name: str | None = None
     azure_location: str | None = None
     vm_resource_id: str | None = None
+    vm_host: str | None = None
     vm_user: str | None = None
     vm_password: Secret | None = None
     vm_ssh_key_file: str | None = None
-    vm_ssh_port: str = "22"
+    vm_ssh_port: str | None = None
+    vm_known_hosts: str | None = None
+    vm_folder: str = ".invoke-release"
+    vm_silence_s: str = "60"
 
 
 def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from lib.gate import Rule
 from lib.settings.azureml import AciContainer, AksContainers, Azureml
 from lib.settings.fields import Above0, Name, Port, Positive, Struct
 
+Compute = Literal["local", "env", "vm", "cluster"]
+
 
 class Model(Struct, frozen=True):
     """What is trained and registered."""
@@ -20,7 +22,7 @@ class Model(Struct, frozen=True):
 class Train(Struct, frozen=True):
     """How model/train.py is run; the parameters become its arguments."""
 
-    compute: Literal["local", "env", "vm", "cluster"] = "local"
+    compute: Compute = "local"
     timeout_s: Above0 = 600
     parameters: dict[str, int | float | str] = msgspec.field(default_factory=dict)
 

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+
 from lib.files import digest
 from lib.fingerprints import Fingerprint, of_files, of_settings
 from lib.image.assemble import ENVIRONMENT
@@ -15,7 +17,8 @@ from lib.steps.context import Context
 def train_inputs(context: Context) -> Fingerprint:
     train = context.settings.release.train
     python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-    chosen = of_settings("train", compute=train.compute) | of_settings("train.parameters", **train.parameters)
+    # Not where it runs: the same inputs give the same model there.
+    chosen = of_settings("train.parameters", **train.parameters)
     return of_files(context.settings.root, "model", ENVIRONMENT) | chosen | python
 
 
@@ -41,7 +44,7 @@ def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
         previous=previous,
         run_id=run.run_id,
         experiment=job.experiment,
-        compute=job.compute,
+        **msgspec.structs.asdict(run.place),
         commit=job.commit,
         metrics=run.metrics,
         outputs=run.outputs,

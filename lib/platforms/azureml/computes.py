@@ -14,6 +14,7 @@ from lib.platforms.azureml.faults import explained, patiently
 from lib.settings import Environment, Settings
 
 POLL_S = 2.0
+SSH_PORT = 22
 # Not every compute can carry a tag of its own, so the workspace says which ones this project made.
 MADE = "made_by_invoke-release_compute_"
 
@@ -72,7 +73,7 @@ def wanted_vm(environment: Environment) -> dict[str, Any]:
     return {
         "resource_id": environment.vm_resource_id,
         "username": environment.vm_user,
-        "ssh_port": int(environment.vm_ssh_port),
+        "ssh_port": int(environment.vm_ssh_port or SSH_PORT),
     }
 
 
@@ -99,10 +100,10 @@ def differences(found: Any, wanted: dict[str, Any], noted: str) -> list[str]:
     ]
 
 
-def training_target(workspace: Workspace, settings: Settings) -> Any:
+def training_target(workspace: Workspace, settings: Settings, compute: str) -> Any:
     """Return what trains on `vm` or `cluster`. Raises RefusedError where it is missing and may not be created."""
     azureml = settings.release.azureml
-    if settings.release.train.compute == "vm":
+    if compute == "vm":
         if find(workspace, azureml.vm) is None:
             raise RefusedError(f"VM {azureml.vm} is not attached to the workspace\nRun `invoke attach`")
         return ready(workspace, settings, azureml.vm)

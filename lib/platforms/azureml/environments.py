@@ -1,5 +1,6 @@
 """Environments from config/conda_dependencies.yml, registered in the workspace by their content."""
 
+import platform
 import sys
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def for_training(name: str, conda_file: Path, compute: str) -> Environment:
         made.python.conda_dependencies = CondaDependencies(conda_dependencies_file_path=str(conda_file))
         made.python.conda_dependencies.add_pip_package(DEFAULTS)
     return made
+
+
+def python_of(environment: Environment) -> str:
+    """Return the version of Python in an environment, as far as it names it."""
+    own = environment.python.user_managed_dependencies
+    return platform.python_version() if own else str(environment.python.conda_dependencies.get_python_version() or "")
 
 
 def for_scoring(name: str, conda_file: Path) -> Environment:

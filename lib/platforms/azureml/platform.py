@@ -29,6 +29,7 @@ from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.services import Services
 from lib.platforms.base import (
+    Ask,
     Deployment,
     Finding,
     Job,
@@ -50,6 +51,7 @@ class AzuremlPlatform:
     """A workspace of Azure ML, connected to when it is needed; lib/platforms/base.py says what each method promises."""
 
     name = "azureml"
+    computes = ("local", "env", "vm", "cluster")
     stop_deletes = True  # Azure ML has nothing between serving and deleted
 
     def __init__(self, settings: Settings, _interpreter: Interpreter) -> None:
@@ -123,7 +125,7 @@ class AzuremlPlatform:
             f"signed in by {self.who} (the order is: {credentials.ORDER})"
         )
 
-    def attach(self) -> str:
+    def attach(self, _ask: Ask) -> str:
         return computes.attach_vm(self.connected(), self.settings)
 
     # Runs

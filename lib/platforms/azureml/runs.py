@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import requests
 from azureml.core import Experiment, Run, ScriptRunConfig, Workspace
 
@@ -22,7 +24,7 @@ from lib.outputs import OUTPUTS, missing, read_metrics
 from lib.platforms.azureml import computes, environments
 from lib.platforms.azureml.faults import BROKEN, SDK_ERRORS, explained, patiently, status
 from lib.platforms.azureml.workspace import MADE_BY
-from lib.platforms.base import Job, Tell
+from lib.platforms.base import Job, Place, Tell
 from lib.platforms.base import Run as CompletedRun
 from lib.settings import SECRETS, Settings
 
@@ -77,18 +79,24 @@ class Runs:
         made = environments.for_training(settings.release.model.name, conda_file, job.compute)
         environment = environments.registered(workspace, made)
         here = job.compute in ("local", "env")
-        target = "local" if here else computes.training_target(workspace, settings)
-        tags = MADE_BY | {"fingerprint": job.fingerprint, "commit": job.commit}
+        target: Any = "local" if here else computes.training_target(workspace, settings, job.compute)
+        place = Place(
+            compute=job.compute,
+            host=platform.node() if here else target.name,
+            python=environments.python_of(made),
+            environment="" if job.compute == "local" else f"{made.name}:{made.version}",
+        )
+        told = {"fingerprint": job.fingerprint, "commit": job.commit, "place": msgspec.json.encode(place).decode()}
         with snapshot(settings.root / "model") as folder, without_secrets(), explained("submitting the run"):
             configuration = ScriptRunConfig(
                 source_directory=str(folder),
                 script="train.py",
-                arguments=job.arguments,
+                arguments=job.arguments(None),
                 compute_target=target,
                 environment=environment,
                 max_run_duration_seconds=None if here else max(1, int(job.timeout_s)),
             )
-            return self.submitted(configuration, tags)
+            return self.submitted(configuration, MADE_BY | told)
 
     def submitted(self, configuration: ScriptRunConfig, tags: dict[str, str]) -> Run:
         """Submit once: where the answer is lost, the run history says whether there is a run."""
@@ -121,7 +129,7 @@ class Runs:
             raise ReleaseError(f"run {run.id} has no metric {', '.join(missing)} in its history\nTry again later")
         read_back = {"outputs": json.dumps(outputs), "metrics": json.dumps(metrics), "data": outputs["data.json"]}
         patiently("the run's tags", lambda: run.set_tags(read_back))
-        return CompletedRun(run_id=run.id, metrics=metrics, outputs=outputs)
+        return CompletedRun(run_id=run.id, place=place_of(run), metrics=metrics, outputs=outputs)
 
     def wait(self, run: Run, job: Job, log: "Log") -> tuple[str, dict[str, Any]]:
         """Wait until a run has ended, for as long as its job may take."""
@@ -223,7 +231,17 @@ def unfinished(run: Run) -> bool:
 
 def completed(run: Run) -> CompletedRun:
     """Turn a run's tags into what a release needs to know of it."""
-    return CompletedRun(run_id=run.id, metrics=json.loads(run.tags["metrics"]), outputs=json.loads(run.tags["outputs"]))
+    return CompletedRun(
+        run_id=run.id,
+        place=place_of(run),
+        metrics=json.loads(run.tags["metrics"]),
+        outputs=json.loads(run.tags["outputs"]),
+    )
+
+
+def place_of(run: Run) -> Place:
+    """Return where a run was sent to."""
+    return msgspec.json.decode(run.tags.get("place", "{}"), type=Place)
 
 
 def age_s(run: Run) -> float:

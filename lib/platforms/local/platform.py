@@ -11,14 +11,26 @@ from typing import Any
 import msgspec
 
 from lib.contents import Contents
-from lib.errors import RefusedError, ReleaseError, SettingsError
+from lib.errors import RefusedError, ReleaseError
 from lib.interpreter import Interpreter
 from lib.outputs import MODEL, OUTPUTS, missing, read_metrics
-from lib.platforms.base import Deployment, Finding, Job, ModelVersion, Production, Resource, Run, Tell, WebService
+from lib.platforms.base import (
+    Ask,
+    Deployment,
+    Finding,
+    Job,
+    ModelVersion,
+    Place,
+    Production,
+    Resource,
+    Run,
+    Tell,
+    WebService,
+)
+from lib.platforms.local import computes
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.services import Services
 from lib.platforms.local.store import Store
-from lib.platforms.local.training import train
 from lib.records import now
 from lib.settings import Secret, Service, Settings
 
@@ -27,10 +39,12 @@ class LocalPlatform:
     """The workspace in one folder; see lib/platforms/base.py for what each method promises."""
 
     name = "local"
+    computes = ("local", "env", "vm")
     stop_deletes = False
 
     def __init__(self, settings: Settings, interpreter: Interpreter) -> None:
         self.root = settings.root
+        self.environment = settings.environment
         self.folder = settings.folder
         self.release = settings.release
         self.model = settings.release.model
@@ -51,6 +65,7 @@ class LocalPlatform:
                 yield Finding(what=place, fix=f"something else listens there: choose another port for {service.name}")
             else:
                 yield Finding(what=f"{place} for {service.name}")
+        yield from computes.check(self.release.train.compute, self.root, self.environment)
 
     def workspace(self) -> str:
         counts = {table: self.count(table) for table in ("runs", "models", "services")}
@@ -61,8 +76,19 @@ class LocalPlatform:
         row = self.store.one(f"SELECT count(*) AS count FROM {table}")  # noqa: S608 - names are ours
         return int(row["count"]) if row else 0
 
-    def attach(self) -> str:
-        raise SettingsError("only PLATFORM=azureml has a VM to attach\nSet it in .env, or train on this machine")
+    def attach(self, ask: Ask) -> str:
+        from lib.platforms.local import vm
+
+        found = vm.attach(self.root, self.environment, ask)
+        self.remember_vm()
+        return found
+
+    def remember_vm(self) -> None:
+        """Put on record that a machine was given something, so that it can be removed."""
+        given = self.environment
+        self.store.put(
+            "vms", host=given.vm_host, vm_user=given.vm_user, vm_ssh_port=given.vm_ssh_port, vm_folder=given.vm_folder
+        )
 
     # Runs
 
@@ -91,16 +117,22 @@ class LocalPlatform:
             started_at=now(),
         )
         try:
-            train(self.root / "model" / "train.py", job.arguments, folder, job.timeout_s, tell)
+            if job.compute == "vm":
+                self.remember_vm()
+            place = computes.train(self.root, self.folder, self.environment, job, folder, tell)
             metrics, outputs = self.collect(folder / "outputs")
         except BaseException as error:
             status = "Failed" if isinstance(error, Exception) else "Canceled"
             self.store.do("UPDATE runs SET status = ? WHERE run_id = ?", status, run_id)
             raise
         self.store.do(
-            "UPDATE runs SET status = 'Completed', metrics = ?, outputs = ? WHERE run_id = ?", metrics, outputs, run_id
+            "UPDATE runs SET status = 'Completed', metrics = ?, outputs = ?, place = ? WHERE run_id = ?",
+            metrics,
+            outputs,
+            msgspec.structs.asdict(place),
+            run_id,
         )
-        return Run(run_id=run_id, metrics=metrics, outputs=outputs)
+        return Run(run_id=run_id, place=place, metrics=metrics, outputs=outputs)
 
     def running(self, fingerprint: str) -> str | None:
         return None  # a run here ends with the release that started it
@@ -239,7 +271,15 @@ class LocalPlatform:
             name=str(self.folder),
             detail=f"everything, {self.count('runs')} runs and all records of them",
         )
-        return [*services, *images, *models, runs]
+        environments = [
+            Resource(kind="compute", name=path.parent.name, detail=f"the environment {path.parent}")
+            for path in sorted((self.folder / "environments").glob("*/environment.json"))
+        ]
+        vms = [
+            Resource(kind="compute", name=row["host"], detail=f"{row['vm_folder']} there, if it can be reached")
+            for row in self.store.all("SELECT * FROM vms ORDER BY host")
+        ]
+        return [*services, *images, *models, *environments, *vms, runs]
 
     def remove(self, resource: Resource) -> None:
         if resource.kind == "service":
@@ -253,14 +293,27 @@ class LocalPlatform:
                 self.model.name,
                 int(resource.name),
             )
+        elif resource.kind == "compute":
+            self.remove_compute(resource.name)
         elif resource.kind == "workspace":
             self.store.close()
             shutil.rmtree(self.folder)
 
+    def remove_compute(self, name: str) -> None:
+        """Remove an environment, or what is ours on a machine."""
+        for suffix in ("lock", "log", "yml"):
+            (self.folder / "environments" / f"{name}.{suffix}").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "environments" / name, ignore_errors=True)
+        if row := self.store.one("SELECT * FROM vms WHERE host = ?", name):
+            from lib.platforms.local import vm
+
+            vm.remove(msgspec.structs.replace(self.environment, vm_host=row.pop("host"), **row))
+            self.store.do("DELETE FROM vms WHERE host = ?", name)
+
 
 def as_run(row: dict[str, Any]) -> Run:
     """Turn a row into a run."""
-    return Run(run_id=row["run_id"], metrics=row["metrics"], outputs=row["outputs"])
+    return Run(run_id=row["run_id"], place=Place(**row["place"]), metrics=row["metrics"], outputs=row["outputs"])
 
 
 def as_model(row: dict[str, Any]) -> ModelVersion:

@@ -16,7 +16,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, experiment TEXT NOT NULL, fingerprint TEXT NOT NULL, status TEXT NOT NULL,
     parameters TEXT NOT NULL, commit_id TEXT NOT NULL, started_at TEXT NOT NULL,
-    metrics TEXT NOT NULL DEFAULT '{}', outputs TEXT NOT NULL DEFAULT '{}');
+    metrics TEXT NOT NULL DEFAULT '{}', outputs TEXT NOT NULL DEFAULT '{}', place TEXT NOT NULL DEFAULT '{}');
 CREATE INDEX IF NOT EXISTS runs_by_fingerprint ON runs (fingerprint, status);
 CREATE TABLE IF NOT EXISTS models (
     name TEXT NOT NULL, version INTEGER NOT NULL, sha256 TEXT NOT NULL, run_id TEXT NOT NULL, tags TEXT NOT NULL,
@@ -29,8 +29,11 @@ CREATE INDEX IF NOT EXISTS production_by_name ON production (name, id);
 CREATE TABLE IF NOT EXISTS services (
     name TEXT PRIMARY KEY, port INTEGER NOT NULL, workers INTEGER NOT NULL, image TEXT NOT NULL,
     model_name TEXT NOT NULL, model_version INTEGER NOT NULL, replica TEXT NOT NULL, stopped INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS vms (host TEXT PRIMARY KEY, vm_user TEXT, vm_ssh_port TEXT, vm_folder TEXT NOT NULL);
 """
-JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence"}
+# Columns that workspaces of an earlier version do not have.
+ADDED = {"place": "ALTER TABLE runs ADD COLUMN place TEXT NOT NULL DEFAULT '{}'"}
+JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence", "place"}
 
 
 class Store:
@@ -46,6 +49,9 @@ class Store:
             self.connection.row_factory = sqlite3.Row
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.executescript(SCHEMA)
+            there = {row["name"] for row in self.connection.execute("PRAGMA table_info(runs)")}
+            for column in ADDED.keys() - there:
+                self.connection.execute(ADDED[column])
             failed.pop_all()
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Run model/train.py in a process of its own."""
+"""Run model/train.py, and other scripts, in a process of its own."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib.errors import ReleaseError
 from lib.interpreter import environment
-from lib.platforms.base import Tell
+from lib.platforms.base import Plain, Tell
 
 # Ends the training, and what it started, when the release that waits for it is gone. A training that has come to its
 # end is not taken apart module by module, which takes a quarter of its time.
@@ -32,14 +32,39 @@ os._exit(0)
 """
 
 
-def train(script: Path, arguments: list[str], folder: Path, limit_s: float, tell: Tell) -> None:
+class Ended(Plain, frozen=True):
+    """How a script ended: its exit code, the last line that it printed, and whether it was ended for its lateness."""
+
+    code: int
+    last: str
+    late: bool
+
+
+def train(
+    script: Path, arguments: list[str], folder: Path, limit_s: float, tell: Tell, python: str = sys.executable
+) -> None:
     """Run the script in a folder, where it writes outputs/ and its output goes to log.txt.
 
     Raises ReleaseError with the last line of the log where it fails, or takes longer than the limit.
     """
     log = folder / "log.txt"
+    check(script.name, run_leased(python, script, arguments, folder, log, limit_s, tell), limit_s, log)
+
+
+def check(name: str, ended: Ended, limit_s: float, log: Path) -> None:
+    """Raise ReleaseError where a training did not end as it should."""
+    if ended.late:
+        raise ReleaseError(f"{name} took longer than train.timeout_s = {limit_s:g}\nThe log is {log}")
+    if ended.code:
+        raise ReleaseError(f"{name} failed with exit code {ended.code}: {ended.last}\nThe log is {log}")
+
+
+def run_leased(
+    python: str, script: Path, arguments: list[str], folder: Path, log: Path, limit_s: float, tell: Tell
+) -> Ended:
+    """Run a script that ends with this process, however that ends; write and tell its output line by line."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", LEASED, str(script), *arguments],
+        [python, "-u", "-c", LEASED, str(script), *arguments],
         cwd=folder,
         env=environment(),
         stdin=subprocess.PIPE,
@@ -64,15 +89,13 @@ def train(script: Path, arguments: list[str], folder: Path, limit_s: float, tell
             timer.cancel()
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    if late.is_set():
-        raise ReleaseError(f"{script.name} took longer than train.timeout_s = {limit_s:g}\nThe log is {log}")
-    if process.returncode:
-        raise ReleaseError(f"{script.name} failed with exit code {process.returncode}: {last}\nThe log is {log}")
+    return Ended(code=process.returncode, last=last, late=late.is_set())
 
 
 def follow(process: "subprocess.Popen[str]", log: Path, tell: Tell) -> str:
     """Write and tell each line until the process ends; return the last one that is not blank."""
     last = ""
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         for line in process.stdout or []:
             file.write(line)

@@ -1,0 +1,144 @@
+"""The connection to the machine of .env: its key is known, or it is refused; what goes wrong is said in words."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+from fabric import Connection
+
+from lib.errors import RefusedError, ReleaseError, SettingsError
+from lib.settings import Environment
+
+SSH_PORT = 22
+CONNECT_TIMEOUT_S = 15
+SIGN_IN_TIMEOUT_S = 30.0
+KNOWN_HOSTS = "~/.ssh/known_hosts"
+
+
+class UnknownHostError(RefusedError):
+    """The machine is not among the known hosts; `line` is what makes it one."""
+
+    def __init__(self, name: str, key: paramiko.PKey, known_hosts: Path) -> None:
+        self.line = f"{name} {key.get_name()} {key.get_base64()}"
+        self.fingerprint = f"{key.fingerprint} ({key.algorithm_name})"
+        file = f"/etc/ssh/ssh_host_{key.algorithm_name.split('-')[0].lower()}_key.pub"
+        super().__init__(
+            f"{name} is not in {known_hosts}; its host key is {self.fingerprint}\n"
+            f"Ask whoever runs it whether that is right (there: ssh-keygen -lf {file}), and then\n"
+            f"echo '{self.line}' >> {known_hosts}"
+        )
+
+
+class UnreachableError(ReleaseError):
+    """Nothing answers at the machine's address."""
+
+
+class Refuse(paramiko.MissingHostKeyPolicy):
+    """Refuse a machine that is not known."""
+
+    def __init__(self, known_hosts: Path) -> None:
+        self.known_hosts = known_hosts
+
+    def missing_host_key(self, _client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        """Raise UnknownHostError."""
+        raise UnknownHostError(hostname, key, self.known_hosts)
+
+
+def known_hosts(environment: Environment) -> Path:
+    """Return the file that says which machine has which key."""
+    return Path(environment.vm_known_hosts or KNOWN_HOSTS).expanduser()
+
+
+def remember(path: Path, line: str) -> None:
+    """Add a machine to the known hosts."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before = path.read_bytes() if path.exists() else b""
+    with path.open("ab") as file:
+        file.write(b"\n" * (before[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
+
+
+@contextlib.contextmanager
+def connected(environment: Environment) -> Iterator[Connection]:
+    """Give a connection to VM_HOST, which ends with the block.
+
+    Raises SettingsError, UnknownHostError, RefusedError for a key that has changed, UnreachableError, ReleaseError.
+    """
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors are raised too
+    if not environment.vm_host:
+        raise SettingsError("VM_HOST must be set in .env: the machine to train on, by its name or address")
+    connection = Connection(
+        environment.vm_host,
+        user=environment.vm_user,
+        port=int(environment.vm_ssh_port) if environment.vm_ssh_port else None,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        connect_kwargs=sign_in(environment),
+    )
+    with connection:
+        trust_none_but(known_hosts(environment), connection)
+        with explained(connection, environment):
+            connection.open()
+        yield connection
+
+
+def sign_in(environment: Environment) -> dict[str, object]:
+    """Return with what we sign in: the key file, the password, or else what `ssh` itself would try."""
+    chosen = environment.vm_ssh_key_file or environment.vm_password
+    found: dict[str, object] = {"banner_timeout": SIGN_IN_TIMEOUT_S, "auth_timeout": SIGN_IN_TIMEOUT_S}
+    if environment.vm_ssh_key_file:
+        path = Path(environment.vm_ssh_key_file).expanduser()
+        if not path.is_file():
+            raise SettingsError(f"VM_SSH_KEY_FILE {path} is not there")
+        found["key_filename"] = str(path)
+    if environment.vm_password:
+        found["password"] = environment.vm_password.reveal()
+    return found | {"allow_agent": not chosen, "look_for_keys": not chosen}
+
+
+def means(environment: Environment) -> str:
+    """Say with what we sign in."""
+    key, password = environment.vm_ssh_key_file, environment.vm_password
+    given = [f"the key {key}"] * bool(key) + ["the password of .env"] * bool(password)
+    return " and ".join(given) or "the keys of ~/.ssh and its agent"
+
+
+def trust_none_but(path: Path, connection: Connection) -> None:
+    """Refuse unknown machines, those on the way to the one that is meant, too."""
+    hop: object = connection
+    while isinstance(hop, Connection):
+        if path.is_file():
+            hop.client.load_system_host_keys(str(path))
+        hop.client.set_missing_host_key_policy(Refuse(path))
+        hop = hop.gateway
+
+
+@contextlib.contextmanager
+def explained(connection: Connection, environment: Environment) -> Iterator[None]:
+    """Say in words why there is no connection."""
+    place = f"{connection.host} port {connection.port}"
+    try:
+        yield
+    except paramiko.BadHostKeyException as error:
+        name = connection.host if connection.port == SSH_PORT else f"[{connection.host}]:{connection.port}"
+        raise RefusedError(
+            f"{place} has another host key than before: {error.key.fingerprint}, "
+            f"known is {error.expected_key.fingerprint}\n"
+            "Either it was set up anew, or something else answers in its place. If you know that it is right:\n"
+            f"ssh-keygen -R '{name}' -f {known_hosts(environment)}, then `invoke attach`"
+        ) from None
+    except paramiko.AuthenticationException as error:
+        raise ReleaseError(
+            f"{place} does not let {connection.user} in with {means(environment)}: {error}\n"
+            "Check VM_USER and VM_SSH_KEY_FILE (or VM_PASSWORD) in .env"
+        ) from None
+    except socket.gaierror as error:
+        raise UnreachableError(f"{connection.host} is no known name: {error.strerror}\nCheck VM_HOST in .env") from None
+    except (OSError, EOFError) as error:
+        raise UnreachableError(
+            f"{place} cannot be reached: {str(error) or 'it hung up'}\n"
+            "Is it up, and are VM_HOST and VM_SSH_PORT in .env right?"
+        ) from None
+    except (paramiko.SSHException, ValueError) as error:
+        raise ReleaseError(f"no SSH connection to {place}: {error}\nDoes `ssh` itself connect?") from None

@@ -1,0 +1,134 @@
+"""A machine reached by SSH: a real sshd on 127.0.0.1 with a home folder of its own."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.machine import missing, needed
+from tests.project import eventually, free_port
+
+CONFIG = """
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+StrictModes no
+UsePAM no
+PidFile {folder}/sshd.pid
+PermitRootLogin yes
+PasswordAuthentication yes
+Subsystem sftp internal-sftp
+SetEnv HOME={home} PATH={path} {variables}
+"""
+
+
+class Machine:
+    """An sshd, what is in its home, and what runs there."""
+
+    def __init__(self, folder: Path, variables: str = "", path: str = "") -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir(parents=True)
+        self.port = free_port()
+        self.key = folder / "key"
+        for key in (self.key, folder / "host_key"):
+            make_key(key)
+        shutil.copy(f"{self.key}.pub", folder / "authorized_keys")
+        self.configure(variables, path or os.environ["PATH"])
+
+    def configure(self, variables: str, path: str) -> None:
+        """Say what the environment of whoever signs in is."""
+        text = CONFIG.format(port=self.port, folder=self.folder, home=self.home, path=path, variables=variables)
+        (self.folder / "sshd_config").write_text(text)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = needed("sshd")
+        with contextlib.suppress(PermissionError):
+            Path("/run/sshd").mkdir(exist_ok=True)
+        if not Path("/run/sshd").is_dir():
+            missing("/run/sshd is not there, and only root may make it")
+        log = self.folder / "sshd.log"
+        subprocess.run([program, "-f", self.folder / "sshd_config", "-E", log], check=True)
+        eventually(self.answers, 10)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return (self.folder / "sshd.pid").exists()
+        return False
+
+    @property
+    def server(self) -> int:
+        return int((self.folder / "sshd.pid").read_text())
+
+    def sessions(self) -> list[int]:
+        """Return sshd's processes of connections that are open."""
+        return children(self.server)
+
+    def stop(self) -> None:
+        """Stop it, with all connections."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            sessions, server = self.sessions(), self.server
+            for process in (server, *sessions):
+                os.kill(process, signal.SIGKILL)
+            (self.folder / "sshd.pid").unlink()
+            eventually(lambda: not Path(f"/proc/{server}").exists(), 10)
+
+    def trust(self, known_hosts: Path) -> None:
+        """Let a file of known hosts know it."""
+        kind, key = (self.folder / "host_key.pub").read_text().split()[:2]
+        known_hosts.write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
+
+    def settings(self, known_hosts: Path) -> dict[str, str]:
+        """Return what leads a release here."""
+        return {
+            "VM_HOST": "127.0.0.1",
+            "VM_SSH_PORT": str(self.port),
+            "VM_SSH_KEY_FILE": str(self.key),
+            "VM_KNOWN_HOSTS": str(known_hosts),
+        }
+
+    def processes(self) -> list[str]:
+        """Return the commands that run in its home."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "cwd").readlink().is_relative_to(self.home):
+                    found.append((process / "cmdline").read_text().replace("\0", " "))
+        return found
+
+    def runs(self) -> list[str]:
+        """Return the folders of trainings."""
+        return [path.name for path in self.home.glob(".invoke-release/runs/*") if path.is_dir()]
+
+
+def make_key(path: Path, passphrase: str = "") -> None:
+    """Make a pair of keys."""
+    command = [needed("ssh-keygen"), "-q", "-t", "ed25519", "-N", passphrase, "-f", path]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def children(process: int) -> list[int]:
+    """Return the processes below one."""
+    found = []
+    for thread in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, thread.read_text().split()):
+            found += [child, *children(child)]
+    return found
+
+
+@contextlib.contextmanager
+def machine(folder: Path, variables: str = "", path: str = "") -> Iterator[Machine]:
+    """Give a machine that runs."""
+    made = Machine(folder, variables, path)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
