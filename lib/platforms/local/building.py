@@ -39,6 +39,7 @@ def main(folder: Path, wanted: dict[str, Any]) -> None:
     with alone(folder.with_suffix(".lock")):
         if whole(folder):
             return
+        print(f"builds environment {folder.name}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)  # what was interrupted
         try:
             (conda if wanted["conda"] else venv)(folder, wanted)

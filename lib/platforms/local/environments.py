@@ -57,7 +57,7 @@ def read(root: Path) -> Wanted:
     try:
         dependencies: list[Any] = yaml.safe_load(text)["dependencies"]
         named = [one.replace(" ", "") for one in dependencies if not isinstance(one, dict)]
-        pip = [line for one in dependencies if isinstance(one, dict) for line in one["pip"]]
+        pip = [line for one in dependencies if isinstance(one, dict) for line in one["pip"] or []]
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise SettingsError(f"{ENVIRONMENT} is no conda file with dependencies: {error!r}".replace("\n", " ")) from None
     versions = {re.split("[=<>!]", one)[0]: one for one in named}
@@ -84,7 +84,6 @@ def ready(root: Path, folder: Path, tell: Tell) -> Built:
     wanted = read(root)
     place = folder / wanted.digest
     if not building.whole(place):
-        tell(f"builds environment {wanted.digest}")
         log = folder / f"{wanted.digest}.log"
         arguments = [str(place), wanted.json]
         ended = run_leased(sys.executable, Path(building.__file__), arguments, root, log, BUILD_TIMEOUT_S, tell)

@@ -94,7 +94,7 @@ class LocalPlatform:
 
     def find_run(self, fingerprint: str) -> Run | None:
         row = self.store.one(
-            "SELECT * FROM runs WHERE fingerprint = ? AND status = 'Completed' ORDER BY started_at DESC LIMIT 1",
+            "SELECT * FROM runs WHERE fingerprint = ? AND status = 'Completed' ORDER BY rowid DESC LIMIT 1",
             fingerprint,
         )
         return as_run(row) if row else None
