@@ -2,13 +2,16 @@
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 
 def needed(program: str) -> str:
     """Return where a program is. Where it is not, the test is skipped; in CI, which installs it, the test fails."""
-    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    places = [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", str(Path(sys.executable).parent)]
+    found = shutil.which(program, path=os.pathsep.join(places))
     if found is None:
         missing(f"{program} is not installed: tests/machine.sh installs it")
     return str(found)

@@ -67,8 +67,13 @@ class Machine:
         return int((self.folder / "sshd.pid").read_text())
 
     def sessions(self) -> list[int]:
-        """Return sshd's processes of connections that are open."""
-        return children(self.server)
+        """Return sshd's own processes of connections that are open."""
+        return [one for one in children(self.server) if Path(f"/proc/{one}/comm").read_text().startswith("sshd")]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to sshd's processes of open connections, not to what they started."""
+        for process in self.sessions():
+            os.kill(process, number)
 
     def stop(self) -> None:
         """Stop it, with all connections."""
@@ -102,9 +107,17 @@ class Machine:
                     found.append((process / "cmdline").read_text().replace("\0", " "))
         return found
 
+    @property
+    def folder_of_releases(self) -> Path:
+        return self.home / ".invoke-release"
+
     def runs(self) -> list[str]:
         """Return the folders of trainings."""
-        return [path.name for path in self.home.glob(".invoke-release/runs/*") if path.is_dir()]
+        return [path.name for path in self.folder_of_releases.glob("runs/*") if path.is_dir()]
+
+    def idle(self) -> bool:
+        """Tell whether nothing of a training is left."""
+        return not self.processes() and not self.runs()
 
 
 def make_key(path: Path, passphrase: str = "") -> None:

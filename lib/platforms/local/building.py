@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 MARKER = "environment.json"
+FULL_BYTES = 1 << 20
 SHOWN_LINES = 3
 # Lines of pip and uv that are not told: details of a package, and packages that are for other machines.
 QUIET, LONGEST = (" ", "Ignoring "), 120
@@ -49,8 +50,11 @@ def main(folder: Path, wanted: dict[str, Any]) -> None:
             aside = folder / f"{MARKER}.aside"
             aside.write_text(described)
             aside.replace(folder / MARKER)
-        except BaseException:
+        except BaseException as error:
+            full = shutil.disk_usage(folder.parent).free < FULL_BYTES  # of which not every program tells
             shutil.rmtree(folder, ignore_errors=True)
+            if full:
+                raise SystemExit(f"No space left on device in {folder.parent}: {error}") from None
             raise
 
 
@@ -121,11 +125,16 @@ def missing_python(version: str) -> str:
 
 def find_python(version: str) -> str | None:
     """Return an interpreter of a version such as 3.11 or 3.11.7: this one, one that uv knows, or one of the PATH."""
-    uv = find_program("uv")
-    known = output([uv, "python", "find", "--system", "--no-python-downloads", version]).strip() if uv else ""
-    minor = ".".join(version.split(".")[:2])
-    candidates = [sys.executable, known, find_program(f"python{minor}"), find_program("python3")]
-    return next((one for one in candidates if one and f"{version_of(one)}.".startswith(f"{version}.")), None)
+    return next((one for one in pythons(version) if one and f"{version_of(one)}.".startswith(f"{version}.")), None)
+
+
+def pythons(version: str) -> Iterator[str | None]:
+    """Yield interpreters that may be of a version, the nearest first."""
+    yield sys.executable
+    if uv := find_program("uv"):
+        yield output([uv, "python", "find", "--system", "--no-python-downloads", version]).strip()
+    yield find_program(f"python{'.'.join(version.split('.')[:2])}")
+    yield find_program("python3")
 
 
 def version_of(python: str) -> str:

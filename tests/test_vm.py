@@ -1,0 +1,391 @@
+"""`invoke attach` and `invoke train --on vm`: training on a machine that is reached by SSH, here a real sshd."""
+
+import contextlib
+import getpass
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib import platforms, settings
+from lib.interpreter import Interpreter
+from lib.platforms.base import Job
+from tests.light import MINOR, PACKAGE, WAITS, conda_file, lighten
+from tests.machine import missing, needed
+from tests.project import LIMIT_S, Project, changed, error, eventually, free_port, record, states
+from tests.sshd import Machine, machine, make_key
+from tests.terminal import INTERRUPT
+
+CONDA_FILE = "config/conda_dependencies.yml"
+TOML = "config/release.toml"
+SECRETS = {"SCORING_KEY_PRIMARY": "secret-of-scoring-" + "x" * 32, "AZURE_CLIENT_SECRET": "secret-of-azure"}
+
+
+class Light:
+    """A project with the light training, and a machine that it knows."""
+
+    def __init__(self, folder: Path, there: Machine, package: dict[str, str]) -> None:
+        self.there = there
+        self.project = Project(folder)
+        self.known_hosts = folder / "known_hosts"
+        there.trust(self.known_hosts)
+        self.environment = there.settings(self.known_hosts) | package
+
+    def attach(self, expect: int = 0, **environment: str) -> str:
+        return self.project.invoke("attach", expect=expect, **(self.environment | environment))
+
+    def train(self, *flags: str, expect: int = 0, **environment: str) -> str:
+        environment = self.environment | environment
+        return self.project.invoke("train", "--on", "vm", *flags, expect=expect, **environment)
+
+    def error(self, *task: str, expect: int = 1, **environment: str) -> str:
+        task = task or ("train", "--on", "vm", "--force")
+        return error(self.project, *task, expect=expect, **(self.environment | environment))
+
+    @contextlib.contextmanager
+    def waiting(self, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+        """Give a release whose training waits for ever on the machine."""
+        script = (self.project.root / "model/train.py").read_text().replace('Path("outputs").mkdir()', WAITS)
+        with (
+            changed(self.project, "model/train.py", None, script),
+            self.project.start("train", "--on", "vm", "--force", **(self.environment | environment)) as process,
+        ):
+            timer = threading.Timer(LIMIT_S, process.kill)
+            timer.start()
+            try:
+                assert process.stdout
+                assert any("| waiting" in line for line in process.stdout)
+                yield process
+            finally:
+                timer.cancel()
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("machine")
+    wheels = folder / "wheels"
+    (folder / "bin").mkdir()
+    (folder / "bin/uv").symlink_to(needed("uv"))
+    with machine(folder, offline(wheels), f"{folder / 'bin'}:{os.environ['PATH']}") as made:
+        yield made
+
+
+def offline(wheels: Path) -> str:
+    """Let pip and uv of a machine find packages in a folder."""
+    return f"PIP_NO_INDEX=true PIP_FIND_LINKS={wheels} UV_NO_INDEX=true UV_FIND_LINKS={wheels}"
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory, there: Machine) -> Light:
+    made = Light(tmp_path_factory.mktemp("light"), there, {})
+    lighten(made.project, there.folder / "wheels")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_behind(there: Machine) -> Iterator[None]:
+    yield
+    eventually(there.idle, 30)
+
+
+# Attaching
+
+
+def test_attach_tells_what_it_finds_and_is_safe_to_repeat(light: Light, there: Machine) -> None:
+    for _ in range(2):
+        said = light.attach()
+        assert f"VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in said
+        assert ", uv " in said
+        assert "GB free" in said
+        assert f"environments in {there.folder_of_releases}" in said
+        assert "invoke train --on vm" in said
+
+
+def test_a_machine_that_is_not_known_is_refused_and_becomes_known(light: Light, there: Machine, tmp_path: Path) -> None:
+    known_hosts = tmp_path / "ssh" / "known_hosts"
+    listed = [needed("ssh-keygen"), "-lf", there.folder / "host_key.pub"]
+    fingerprint = subprocess.check_output(listed, text=True).split()[1]
+    for task in (("attach",), ("train", "--on", "vm", "--force")):
+        found = light.error(*task, expect=4, VM_KNOWN_HOSTS=str(known_hosts))
+        assert f"its host key is {fingerprint} (ED25519)" in found
+        assert not known_hosts.exists()
+    known_hosts.parent.mkdir()
+    subprocess.run(["sh", "-c", found.splitlines()[-1]], check=True)
+    assert "VM 127.0.0.1" in light.attach(VM_KNOWN_HOSTS=str(known_hosts))
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_who_attaches_on_a_terminal_can_say_that_a_key_is_right(light: Light, tmp_path: Path, answer: str) -> None:
+    known_hosts = tmp_path / "ssh" / "known_hosts"
+    environment = light.environment | {"VM_KNOWN_HOSTS": str(known_hosts)}
+    with light.project.on_a_terminal("attach", **environment) as terminal:
+        terminal.expect(r"The host key of 127.0.0.1 is SHA256:\S+ \(ED25519\). Is that right\? \[y/N\]")
+        terminal.type(f"{answer}\n")
+        assert terminal.end() == (0 if answer == "y" else 4)
+    assert known_hosts.exists() == (answer == "y")
+    if answer == "y":
+        assert known_hosts.read_text() == light.known_hosts.read_text()
+        assert light.attach(VM_KNOWN_HOSTS=str(known_hosts))
+
+
+def test_a_host_key_that_has_changed_is_refused(light: Light, tmp_path: Path) -> None:
+    make_key(tmp_path / "other")
+    with changed(light.project, "known_hosts", None, ""):
+        kind, key = (tmp_path / "other.pub").read_text().split()[:2]
+        light.known_hosts.write_text(f"[127.0.0.1]:{light.there.port} {kind} {key}\n")
+        for task in (("attach",), ("train", "--on", "vm", "--force")):
+            found = light.error(*task, expect=4)
+            assert "has another host key than before" in found
+        assert f"ssh-keygen -R '[127.0.0.1]:{light.there.port}' -f {light.known_hosts}" in found
+
+
+def test_who_is_not_let_in_is_told(light: Light, tmp_path: Path) -> None:
+    make_key(tmp_path / "key")
+    found = light.error("attach", VM_SSH_KEY_FILE=str(tmp_path / "key"))
+    assert f"does not let {getpass.getuser()} in with the key {tmp_path}/key" in found
+    found = light.error("attach", VM_SSH_KEY_FILE="", VM_PASSWORD="wrong-horse")
+    assert "with the password of .env" in found
+    assert "wrong-horse" not in found
+    assert "somebody" in light.error("attach", VM_USER="somebody")
+
+
+@pytest.mark.parametrize(
+    ("given", "expect", "said"),
+    [
+        ({"VM_HOST": ""}, 2, "VM_HOST must be set in .env"),
+        ({"VM_SSH_KEY_FILE": "/nowhere/key"}, 2, "VM_SSH_KEY_FILE /nowhere/key is not there"),
+        ({"VM_SSH_PORT": "ssh"}, 2, "VM_SSH_PORT must be a number"),
+        ({"VM_SSH_PORT": str(free_port())}, 1, "cannot be reached"),
+        ({"VM_HOST": "no-such-machine.invalid"}, 1, "no-such-machine.invalid is no known name"),
+    ],
+)
+def test_a_machine_that_is_not_there_is_told(light: Light, given: dict[str, str], expect: int, said: str) -> None:
+    assert said in light.error("attach", expect=expect, **given)
+
+
+def test_setup_looks_at_the_machine_only_where_it_trains(light: Light, there: Machine) -> None:
+    # The light training's package is another one than requirements.txt has, which setup finds, too.
+    def setup(**environment: str) -> str:
+        return light.project.invoke("setup", expect=2, **(light.environment | environment))
+
+    assert "VM 127.0.0.1" not in setup()
+    with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
+        assert f"ok   VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
+        assert "fix  VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
+
+
+# Training
+
+
+def test_training_there_is_on_record_as_training_here(light: Light, there: Machine) -> None:
+    (light.project.root / "model/__pycache__").mkdir(exist_ok=True)
+    (light.project.root / "model/__pycache__/left.pyc").touch()
+    (light.project.root / "model/more").mkdir(exist_ok=True)
+    (light.project.root / "model/more/columns.txt").write_text("a\n")
+    light.project.invoke("train", "--force")
+    here = record(light.project, "run_id.json")
+    assert "fresh" in light.train()
+    said = light.train("--force", **SECRETS)
+    assert f"| {PACKAGE} 0.0.1" in said
+    assert "| arguments --alpha 0.05 --seed 42" in said
+    assert "| secrets []" in said
+    assert "| files ['building.py', 'lock', 'model/more/columns.txt', 'model/train.py']" in said
+    run = record(light.project, "run_id.json")
+    assert (run["compute"], run["host"]) == ("vm", "127.0.0.1")
+    assert run["python"].startswith(f"{MINOR}.")
+    assert (there.folder_of_releases / "environments" / run["environment"] / "environment.json").is_file()
+    same = ("inputs", "outputs", "metrics", "experiment")
+    assert {name: run[name] for name in same} == {name: here[name] for name in same}
+    log = light.project.root / ".workspace/runs" / run["run_id"] / "log.txt"
+    assert f"{PACKAGE} 0.0.1" in log.read_text().splitlines()
+    assert "builds environment" not in light.train("--force")
+    assert states(light.project)["train"] == "fresh"
+
+
+def test_what_lets_us_in_is_written_nowhere(light: Light, there: Machine, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    make_key(key, "secret-of-the-key")
+    with (there.folder / "authorized_keys").open("a") as file:
+        file.write(Path(f"{key}.pub").read_text())
+    given = {"VM_SSH_KEY_FILE": str(key), "VM_PASSWORD": "secret-of-the-key"}
+    said = light.attach(**given) + light.train("--force", **given)
+    assert "| secrets []" in said
+    assert "secret-of-the-key" not in said
+    files = [path for folder in (light.project.root, there.home) for path in folder.rglob("*")]
+    assert [path for path in files if path.is_file() and b"secret-of-the-key" in path.read_bytes()] == []
+
+
+def test_a_training_that_fails_there_tells_its_log(light: Light) -> None:
+    with changed(
+        light.project, "model/train.py", "import importlib", "raise ValueError('no good data')\nimport importlib"
+    ):
+        said = light.train("--force", expect=1)
+    found = said[said.index("Error: ") :]
+    assert "train.py failed with exit code 1: ValueError: no good data" in found
+    assert "Traceback" not in found
+    log = re.search(r"The log is (\S+)", found)
+    assert log
+    assert "ValueError: no good data" in Path(log[1]).read_text()
+    with changed(light.project, "model/train.py", 'Path("outputs", name)', 'Path("outputs", "x" + name)'):
+        assert "did not write outputs/model.joblib" in light.error()
+
+
+def test_a_training_that_takes_too_long_there_is_ended(light: Light) -> None:
+    script = (light.project.root / "model/train.py").read_text() + WAITS
+    with changed(light.project, "model/train.py", None, script), changed(light.project, TOML, "= 600", "= 1"):
+        assert "train.py took longer than train.timeout_s = 1" in light.error()
+
+
+def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: Machine) -> None:
+    before = set(there.folder_of_releases.glob("environments/*/"))
+    with changed(light.project, CONDA_FILE, "0.0.1", "0.9"):
+        found = light.error()
+        assert "could not be built on 127.0.0.1" in found
+        assert f"{PACKAGE}==0.9" in found
+    with changed(light.project, CONDA_FILE, None, conda_file([], python="3.2")):
+        assert "Python 3.2, which config/conda_dependencies.yml names, is not there" in light.error()
+        assert "Python 3.2, which config/conda_dependencies.yml names, is not there" in light.error("attach")
+    assert set(there.folder_of_releases.glob("environments/*/")) == before
+
+
+@pytest.mark.parametrize("end", ["interrupted", "interrupted on a terminal", "killed"])
+def test_nothing_goes_on_there_when_the_release_has_ended(light: Light, there: Machine, end: str) -> None:
+    if end == "interrupted on a terminal":
+        script = (light.project.root / "model/train.py").read_text() + WAITS
+        with (
+            changed(light.project, "model/train.py", None, script),
+            light.project.on_a_terminal("train", "--on", "vm", "--force", **light.environment) as terminal,
+        ):
+            terminal.expect(r"\| waiting")
+            terminal.type(INTERRUPT)
+            assert terminal.end() == 130
+            assert "Traceback" not in terminal.shown
+        return
+    with light.waiting() as process:
+        assert not there.idle()
+        process.send_signal(signal.SIGKILL if end == "killed" else signal.SIGINT)
+        output, _ = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == (-9 if end == "killed" else 130)
+        assert "Traceback" not in output
+    eventually(there.idle, 30)
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(signal.SIGKILL, "it was closed"), (signal.SIGSTOP, "nothing came for 2 s")]
+)
+def test_a_lost_connection_is_told_and_ends_what_ran_there(light: Light, there: Machine, number: int, why: str) -> None:
+    with light.waiting(VM_SILENCE_S="2") as process:
+        there.signal(number)
+        output, _ = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 1, output
+    assert f"Error: the connection to 127.0.0.1 was lost: {why}" in output
+    eventually(there.idle, 30)
+    if number == signal.SIGSTOP:
+        there.signal(signal.SIGCONT)
+    assert f"| {PACKAGE} 0.0.1" in light.train("--force")
+
+
+def test_what_was_left_there_is_cleaned_up_and_what_goes_on_is_not(light: Light, there: Machine) -> None:
+    left = there.folder_of_releases / "runs" / "left-by-a-power-cut"
+    (left / "outputs").mkdir(parents=True)
+    (left / "lock").touch()
+    with light.waiting() as process:
+        assert not left.exists()
+        (goes_on,) = there.runs()
+        other = Light.__new__(Light)
+        other.__dict__ = light.__dict__ | {"environment": light.environment | {"LOCAL_WORKSPACE": ".other"}}
+        script = (light.project.root / "model/train.py").read_text().replace(WAITS, 'Path("outputs").mkdir()\n')
+        with changed(light.project, "model/train.py", None, script):
+            other.train("--force")
+        assert there.runs() == [goes_on]
+        process.kill()
+
+
+def test_a_full_disk_there_is_told(light: Light, tmp_path: Path) -> None:
+    mount = shutil.which("mount")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = [str(mount), "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+    if not mount or os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        missing("needs the right to mount a small file system")
+    try:
+        given = {"VM_FOLDER": str(folder / "releases")}
+        assert f"0 MB are free in {folder}/releases, 500 MB needed" in light.error("attach", **given)
+        assert "could not be built on 127.0.0.1" in (found := light.error(**given))
+        assert "No space left on device" in found
+        with changed(light.project, "model/large.bin", None, "x" * 400_000):
+            found = light.error(**given)
+        assert "127.0.0.1: No space left on device: " in found
+        assert "Free space or rights there" in found
+        assert not list(folder.glob("releases/runs/*/"))
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_machine_without_python_is_told(light: Light, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sh").symlink_to("/bin/sh")
+    with machine(tmp_path / "bare", path=str(tmp_path / "bin")) as bare:
+        bare.trust(tmp_path / "known_hosts")
+        assert "there is no python3 on 127.0.0.1" in light.error(**bare.settings(tmp_path / "known_hosts"))
+
+
+def test_without_uv_the_environment_is_made_by_venv_and_pip(light: Light, tmp_path: Path) -> None:
+    with machine(tmp_path / "plain", offline(light.there.folder / "wheels")) as plain:
+        plain.trust(tmp_path / "known_hosts")
+        said = light.train("--force", **plain.settings(tmp_path / "known_hosts"))
+    assert f"| Successfully installed {PACKAGE}-0.0.1" in said
+    assert f"| {PACKAGE} 0.0.1" in said
+
+
+def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_bytes(os.urandom(2_000_000))
+    (light.project.root / ".env").write_text("".join(f"{name}={value}\n" for name, value in light.environment.items()))
+    (light.project.root / ".env").chmod(0o600)
+    loaded = settings.load(light.project.root)
+    platform = platforms.connect(loaded, Interpreter(light.project.root, tmp_path / "log"))
+    job = Job(experiment="e", compute="vm", parameters={}, fingerprint="f", commit="", timeout_s=60, data=data)
+    with changed(
+        light.project,
+        "model/train.py",
+        "import importlib",
+        "import sys\nprint(len(open(sys.argv[2], 'rb').read()))\nimport importlib",
+    ):
+        first, second = [], []
+        platform.train(job, first.append)
+        platform.train(job, second.append)
+    platform.store.close()
+    (light.project.root / ".env").unlink()
+    (kept,) = there.folder_of_releases.glob("data/*.csv")
+    assert kept.read_bytes() == data.read_bytes()
+    assert "sends rows.csv, 1.9 MB" in first
+    assert not any("sends" in line for line in second)
+    assert "2000000" in first
+    assert f"arguments --data {kept}" in second
+
+
+# Removing
+
+
+def test_what_is_ours_there_can_be_removed(light: Light, there: Machine, tmp_path: Path) -> None:
+    light.train("--force")
+    (there.home / "mine").touch()
+    destroy = ("destroy", "--kind", "compute", "--name", "127.0.0.1", "--yes")
+    assert "compute 127.0.0.1: .invoke-release there" in light.project.invoke(*destroy, **light.environment)
+    assert not there.folder_of_releases.exists()
+    assert (there.home / "mine").exists()
+    assert "Nothing to be removed" in light.project.invoke(*destroy, **light.environment)
+    light.attach()
+    with machine(tmp_path / "gone") as gone:
+        gone.trust(tmp_path / "known_hosts")
+        light.attach(**gone.settings(tmp_path / "known_hosts"))
+    light.project.invoke(*destroy, **light.environment)
+    assert "Nothing to be removed" in light.project.invoke(*destroy, **light.environment)
