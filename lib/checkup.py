@@ -39,7 +39,12 @@ def check(root: Path) -> Iterator[Finding]:
     if room.fix:
         return
     with interpreter.opened(root, settings.records / "interpreter.log") as warmed:
-        yield from platforms.connect(settings, warmed).check()
+        try:
+            platform = platforms.connect(settings, warmed)
+        except SettingsError as error:
+            yield Finding(what="settings", fix=str(error).replace("\n", ": "))
+            return
+        yield from platform.check()
 
 
 def python() -> Finding:

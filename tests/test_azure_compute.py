@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -151,12 +152,11 @@ def test_a_run_is_made_of_the_model_alone_and_leaves_its_lineage(
     go.touch()
     (project.root / "model/__pycache__").mkdir(exist_ok=True)
     (project.root / "model/__pycache__/left.pyc").touch()
-    project.edit(TOML, 'compute = "local"', f'compute = "{compute}"')
     project.edit(TOML, 'create = ["aks"]', 'create = ["cluster"]')
     commit = in_git(project)
     if compute == "vm":
         project.invoke("attach", **ATTACHING)
-    said = project.invoke("train")
+    said = project.invoke("train", "--on", compute)
     files = re.findall(r"'([\w.-]+)'", said[said.index("| waiting [") : said.index("]")])
     assert set(files) - NOT_OURS == {"train.py"}
     assert "| alpha 0.05, 353 rows" in said
@@ -164,6 +164,9 @@ def test_a_run_is_made_of_the_model_alone_and_leaves_its_lineage(
     record = json.loads((project.root / "artifacts/azureml/run_id.json").read_text())
     assert (run["id"], run["status"]) == (record["run_id"], "Completed")
     assert run["target"] == {"env": "local", "vm": "training-vm", "cluster": "training"}[compute]
+    host = {"env": socket.gethostname(), "vm": "training-vm", "cluster": "training"}[compute]
+    assert (record["compute"], record["host"], record["python"]) == (compute, host, "3.11")
+    assert record["environment"] == ":".join(run["environment"])
     assert run["metrics"] == pytest.approx(record["metrics"])
     assert {f"outputs/{name}" for name in record["outputs"]} <= set(run["files"])
     tags = run["tags"]
@@ -173,7 +176,7 @@ def test_a_run_is_made_of_the_model_alone_and_leaves_its_lineage(
     assert len(tags["fingerprint"]) == 64
     assert run["environment"][0] == "diabetes-training"
     assert re.fullmatch("[0-9a-f]{12}", run["environment"][1])
-    assert "fresh" in project.invoke("status")
+    assert "train     fresh" in project.invoke("train", "--on", "local")
 
 
 def in_git(project: AzureProject) -> str:

@@ -5,6 +5,8 @@ the loopback Azure of tests/azure.
 """
 
 import os
+import socket
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -220,6 +222,8 @@ class TestPlatform:
         lines: list[str] = []
         run = ground.platform.train(ground.job(0.5), lines.append)
         assert run.metrics["mse"] > 0
+        assert (run.place.compute, run.place.host) == ("local", socket.gethostname())
+        assert sys.version.startswith(f"{run.place.python} ")
         assert set(run.outputs) >= {"model.joblib", "metrics.json", "holdout.json", "data.json"}
         assert any("alpha 0.5" in line for line in lines)
         for filename, sha256 in run.outputs.items():

@@ -86,6 +86,7 @@ def offline(wheels: Path) -> str:
 def light(tmp_path_factory: pytest.TempPathFactory, there: Machine) -> Light:
     made = Light(tmp_path_factory.mktemp("light"), there, {})
     lighten(made.project, there.folder / "wheels")
+    made.attach()
     return made
 
 
@@ -177,6 +178,7 @@ def test_setup_looks_at_the_machine_only_where_it_trains(light: Light, there: Ma
 
     assert "VM 127.0.0.1" not in setup()
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
+        assert "fix  VM elsewhere: run `invoke attach`" in setup(VM_HOST="elsewhere")
         assert f"ok   VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
         assert "fix  VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
 
@@ -299,11 +301,10 @@ def test_what_was_left_there_is_cleaned_up_and_what_goes_on_is_not(light: Light,
     with light.waiting() as process:
         assert not left.exists()
         (goes_on,) = there.runs()
-        other = Light.__new__(Light)
-        other.__dict__ = light.__dict__ | {"environment": light.environment | {"LOCAL_WORKSPACE": ".other"}}
+        light.attach(LOCAL_WORKSPACE=".other")
         script = (light.project.root / "model/train.py").read_text().replace(WAITS, 'Path("outputs").mkdir()\n')
         with changed(light.project, "model/train.py", None, script):
-            other.train("--force")
+            light.train("--force", LOCAL_WORKSPACE=".other")
         assert there.runs() == [goes_on]
         process.kill()
 
@@ -382,10 +383,10 @@ def test_what_is_ours_there_can_be_removed(light: Light, there: Machine, tmp_pat
     assert "compute 127.0.0.1: .invoke-release there" in light.project.invoke(*destroy, **light.environment)
     assert not there.folder_of_releases.exists()
     assert (there.home / "mine").exists()
-    assert "Nothing to be removed" in light.project.invoke(*destroy, **light.environment)
-    light.attach()
+    assert "VM 127.0.0.1 is not attached to the workspace" in light.error(expect=4)
     with machine(tmp_path / "gone") as gone:
         gone.trust(tmp_path / "known_hosts")
         light.attach(**gone.settings(tmp_path / "known_hosts"))
     light.project.invoke(*destroy, **light.environment)
     assert "Nothing to be removed" in light.project.invoke(*destroy, **light.environment)
+    light.attach()

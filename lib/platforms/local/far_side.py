@@ -11,6 +11,7 @@ nothing comes any more, what runs is killed and the run's folder removed. Its on
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -26,7 +27,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CHUNK_BYTES = 1 << 20
 
@@ -119,13 +120,8 @@ class FarSide:
     def runs(self, locked: bool) -> Iterator[Path]:
         """Yield the folders of trainings that go on, or of those that were left."""
         for place in sorted(one for one in (self.folder / "runs").glob("*") if one.is_dir()):
-            with (place / "lock").open("a") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    held = False
-                except BlockingIOError:
-                    held = True
-                if held == locked:
+            with contextlib.suppress(FileNotFoundError), (place / "lock").open("a") as lock:  # it may end meanwhile
+                if is_held(lock) == locked:
                     yield place
 
     def do_write(self, path: str, content: str, first: bool) -> None:
@@ -171,7 +167,10 @@ class FarSide:
             )
         for line in self.process.stdout or []:
             self.say(line=line.rstrip())
-        return self.process.wait()
+        code = self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # what it started, and left
+        return code
 
     def do_look(self) -> dict[str, Any]:
         """Say what there is here."""
@@ -187,6 +186,15 @@ class FarSide:
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
         return True
+
+
+def is_held(lock: IO[str]) -> bool:
+    """Tell whether another process holds a lock; else it is ours until its file is closed."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 if __name__ == "__main__":

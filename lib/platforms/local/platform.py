@@ -65,7 +65,10 @@ class LocalPlatform:
                 yield Finding(what=place, fix=f"something else listens there: choose another port for {service.name}")
             else:
                 yield Finding(what=f"{place} for {service.name}")
-        yield from computes.check(self.release.train.compute, self.root, self.environment)
+        if self.release.train.compute == "vm" and not self.attached():
+            yield Finding(what=f"VM {self.environment.vm_host}", fix="run `invoke attach`")
+        else:
+            yield from computes.check(self.release.train.compute, self.root, self.environment)
 
     def workspace(self) -> str:
         counts = {table: self.count(table) for table in ("runs", "models", "services")}
@@ -79,16 +82,15 @@ class LocalPlatform:
     def attach(self, ask: Ask) -> str:
         from lib.platforms.local import vm
 
-        found = vm.attach(self.root, self.environment, ask)
-        self.remember_vm()
-        return found
-
-    def remember_vm(self) -> None:
-        """Put on record that a machine was given something, so that it can be removed."""
-        given = self.environment
+        found, given = vm.attach(self.root, self.environment, ask), self.environment
         self.store.put(
             "vms", host=given.vm_host, vm_user=given.vm_user, vm_ssh_port=given.vm_ssh_port, vm_folder=given.vm_folder
         )
+        return found
+
+    def attached(self) -> bool:
+        """Tell whether the machine of .env was attached."""
+        return self.store.one("SELECT host FROM vms WHERE host = ?", self.environment.vm_host) is not None
 
     # Runs
 
@@ -100,6 +102,8 @@ class LocalPlatform:
         return as_run(row) if row else None
 
     def train(self, job: Job, tell: Tell) -> Run:
+        if job.compute == "vm" and not self.attached():
+            raise RefusedError(f"VM {self.environment.vm_host} is not attached to the workspace\nRun `invoke attach`")
         # Whoever calls holds the workspace's lock, so a run that still counts as running has lost its release.
         self.store.do("UPDATE runs SET status = 'Canceled' WHERE status = 'Running'")
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
@@ -117,8 +121,6 @@ class LocalPlatform:
             started_at=now(),
         )
         try:
-            if job.compute == "vm":
-                self.remember_vm()
             place = computes.train(self.root, self.folder, self.environment, job, folder, tell)
             metrics, outputs = self.collect(folder / "outputs")
         except BaseException as error:

@@ -20,7 +20,7 @@ from lib.settings import Environment
 FAR_SIDE = Path(__file__).with_name("far_side.py")
 BEATS = 6  # so many signs of life there are within the silence after which either side gives the other one up
 CHUNK_BYTES = 1 << 19
-NOT_FOUND = 127
+NOT_FOUND, NO_CODE = 127, -1  # a shell's, and paramiko's, exit codes
 # Reads our first line, and nothing more, without a buffer.
 BOOT = (
     "import json, sys; "
@@ -44,11 +44,11 @@ class Remote:
         self.host, self.user = connection.host, connection.user
         self.silence_s, self.beat_s = silence_s, silence_s / BEATS
         self.channel: Channel = connection.create_session()
-        self.received = b""
+        self.received = self.noise = b""
         self.heard = self.said = time.monotonic()
         self.channel.exec_command(COMMAND)
         self.send(source=FAR_SIDE.read_text(), arguments=[folder, str(silence_s), str(self.beat_s)])
-        self.python = self.hello()
+        self.hello()
 
     def ask(self, do: str, tell: Tell = untold, limit_s: float = float("inf"), **arguments: Any) -> Any:
         """Ask for something, tell the lines that come of it, and return the answer.
@@ -83,6 +83,7 @@ class Remote:
         line, _, self.received = self.received.partition(b"\n")
         with contextlib.suppress(ValueError, TypeError):
             return dict(json.loads(line))
+        self.noise = line
         return {}
 
     def receive(self, until: float) -> None:
@@ -100,7 +101,7 @@ class Remote:
         except TimeoutError:
             return
         if not part:
-            raise self.lost("it was closed")
+            raise self.lost(self.complaint() or "it was closed")
         self.heard = time.monotonic()
         self.received += part
 
@@ -111,20 +112,25 @@ class Remote:
             f"What ran there ends by itself within {self.silence_s:g} s; `invoke train` trains again"
         )
 
-    def hello(self) -> str:
-        """Wait for the far side and return the version of its Python. Raises ReleaseError where it does not come up."""
+    def complaint(self) -> str:
+        """Return the last that the other end has said of its end."""
+        said = self.channel.recv_stderr(CHUNK_BYTES) if self.channel.recv_stderr_ready() else self.noise
+        return " ".join(said.decode(errors="replace").strip().splitlines()[-1:])
+
+    def hello(self) -> None:
+        """Wait until the far side is there. Raises ReleaseError where it does not come up."""
         try:
-            while True:
-                message = self.message()
-                if "hello" in message:
-                    return str(message["hello"])
-        except ReleaseError:
-            if not self.channel.exit_status_ready():
-                raise
-            said = self.channel.recv_stderr(CHUNK_BYTES).decode(errors="replace").strip().splitlines()
-            if self.channel.recv_exit_status() == NOT_FOUND:
+            while "hello" not in self.message():
+                pass
+        except ReleaseError as error:
+            ended = self.channel.status_event.wait(self.beat_s)
+            code = self.channel.recv_exit_status() if ended else NO_CODE
+            if code == NOT_FOUND:
                 raise ReleaseError(f"there is no python3 on {self.host}\nInstall Python 3.8 or later there") from None
-            raise ReleaseError(f"python3 does not run on {self.host}: {' '.join(said[-1:])}") from None
+            if code != NO_CODE:
+                why = str(error).splitlines()[0].rpartition("was lost: ")[2]
+                raise ReleaseError(f"python3 on {self.host} does not serve: {why}") from None
+            raise
 
     # Files
 

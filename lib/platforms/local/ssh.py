@@ -69,18 +69,27 @@ def connected(environment: Environment) -> Iterator[Connection]:
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors are raised too
     if not environment.vm_host:
         raise SettingsError("VM_HOST must be set in .env: the machine to train on, by its name or address")
-    connection = Connection(
-        environment.vm_host,
-        user=environment.vm_user,
-        port=int(environment.vm_ssh_port) if environment.vm_ssh_port else None,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        connect_kwargs=sign_in(environment),
-    )
-    with connection:
+    with closed(environment) as connection:
         trust_none_but(known_hosts(environment), connection)
         with explained(connection, environment):
             connection.open()
         yield connection
+
+
+def closed(environment: Environment) -> Connection:
+    """Return the connection as the settings and ~/.ssh/config describe it, not opened yet."""
+    try:
+        return Connection(
+            environment.vm_host,
+            user=environment.vm_user,
+            port=int(environment.vm_ssh_port) if environment.vm_ssh_port else None,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            connect_kwargs=sign_in(environment),
+        )
+    except (paramiko.SSHException, ValueError) as error:
+        raise SettingsError(
+            f"there is no way to {environment.vm_host}: {error}\nCheck VM_HOST and VM_USER in .env, and ~/.ssh/config"
+        ) from None
 
 
 def sign_in(environment: Environment) -> dict[str, object]:
@@ -126,7 +135,7 @@ def explained(connection: Connection, environment: Environment) -> Iterator[None
             f"{place} has another host key than before: {error.key.fingerprint}, "
             f"known is {error.expected_key.fingerprint}\n"
             "Either it was set up anew, or something else answers in its place. If you know that it is right:\n"
-            f"ssh-keygen -R '{name}' -f {known_hosts(environment)}, then `invoke attach`"
+            f"ssh-keygen -R '{name}' -f {known_hosts(environment)} && invoke attach"
         ) from None
     except paramiko.AuthenticationException as error:
         raise ReleaseError(

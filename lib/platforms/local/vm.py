@@ -59,13 +59,15 @@ class Training:
                 raise ReleaseError(f"{data} changed while it was sent to {self.remote.host}\nTry again")
         return str(self.folder / kept)
 
-    def build(self, wanted: Wanted, tell: Tell) -> Built:
+    def build(self, wanted: Wanted, log: Path, tell: Tell) -> Built:
         """Return the environment there, built where it is missing."""
         place = Path(self.folder / "environments" / wanted.digest)
         ended = self.execute(["", "building.py", str(place), wanted.json], BUILD_TIMEOUT_S, tell)
         if ended.late or ended.code:
             why = ended.last if ended.code else f"it took longer than {BUILD_TIMEOUT_S:g} s"
-            raise ReleaseError(f"environment {wanted.digest} could not be built on {self.remote.host}: {why}")
+            raise ReleaseError(
+                f"environment {wanted.digest} could not be built on {self.remote.host}: {why}\nThe log is {log}"
+            )
         marker = self.remote.part(f"environments/{wanted.digest}/{building.MARKER}", 0)
         return environments.built(place, marker.decode())
 
@@ -87,8 +89,8 @@ def train(root: Path, environment: Environment, job: Job, folder: Path, tell: Te
     with far_side(environment) as remote, logged(log, tell) as told:
         training = Training(remote, folder.name)
         training.send_model(root / "model")
-        data = training.send_data(job.data, sha256, tell) if job.data else None
-        built = training.build(wanted, told)
+        data = training.send_data(job.data, sha256, told) if job.data else None
+        built = training.build(wanted, log, told)
         command = [built.interpreter, "model/train.py", *job.arguments(data)]
         check("train.py", training.execute(command, job.timeout_s, told), job.timeout_s, log)
         training.fetch_outputs(folder / "outputs")
