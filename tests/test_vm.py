@@ -178,7 +178,7 @@ def test_setup_looks_at_the_machine_only_where_it_trains(light: Light, there: Ma
 
     assert "VM 127.0.0.1" not in setup()
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
-        assert "fix  VM elsewhere: run `invoke attach`" in setup(VM_HOST="elsewhere")
+        assert "fix  VM elsewhere: VM elsewhere is not attached to the workspace: Run `invoke attach`" in setup(VM_HOST="elsewhere")
         assert f"ok   VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
         assert "fix  VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
 

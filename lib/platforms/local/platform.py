@@ -27,7 +27,7 @@ from lib.platforms.base import (
     Tell,
     WebService,
 )
-from lib.platforms.local import computes
+from lib.platforms.local.computes import Computes
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.services import Services
 from lib.platforms.local.store import Store
@@ -44,11 +44,11 @@ class LocalPlatform:
 
     def __init__(self, settings: Settings, interpreter: Interpreter) -> None:
         self.root = settings.root
-        self.environment = settings.environment
         self.folder = settings.folder
         self.release = settings.release
         self.model = settings.release.model
         self.store = Store(self.folder / "workspace.db")
+        self.trainers = Computes(settings, self.store)
         self.contents = Contents(self.folder / "files")
         self.images = self.folder / "images"
         self.key_ring = Keys(self.folder / "keys.json", settings.environment)
@@ -65,10 +65,7 @@ class LocalPlatform:
                 yield Finding(what=place, fix=f"something else listens there: choose another port for {service.name}")
             else:
                 yield Finding(what=f"{place} for {service.name}")
-        if self.release.train.compute == "vm" and not self.attached():
-            yield Finding(what=f"VM {self.environment.vm_host}", fix="run `invoke attach`")
-        else:
-            yield from computes.check(self.release.train.compute, self.root, self.environment)
+        yield from self.trainers.check()
 
     def workspace(self) -> str:
         counts = {table: self.count(table) for table in ("runs", "models", "services")}
@@ -80,17 +77,7 @@ class LocalPlatform:
         return int(row["count"]) if row else 0
 
     def attach(self, ask: Ask) -> str:
-        from lib.platforms.local import vm
-
-        found, given = vm.attach(self.root, self.environment, ask), self.environment
-        self.store.put(
-            "vms", host=given.vm_host, vm_user=given.vm_user, vm_ssh_port=given.vm_ssh_port, vm_folder=given.vm_folder
-        )
-        return found
-
-    def attached(self) -> bool:
-        """Tell whether the machine of .env was attached."""
-        return self.store.one("SELECT host FROM vms WHERE host = ?", self.environment.vm_host) is not None
+        return self.trainers.attach(ask)
 
     # Runs
 
@@ -102,8 +89,6 @@ class LocalPlatform:
         return as_run(row) if row else None
 
     def train(self, job: Job, tell: Tell) -> Run:
-        if job.compute == "vm" and not self.attached():
-            raise RefusedError(f"VM {self.environment.vm_host} is not attached to the workspace\nRun `invoke attach`")
         # Whoever calls holds the workspace's lock, so a run that still counts as running has lost its release.
         self.store.do("UPDATE runs SET status = 'Canceled' WHERE status = 'Running'")
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
@@ -121,7 +106,7 @@ class LocalPlatform:
             started_at=now(),
         )
         try:
-            place = computes.train(self.root, self.folder, self.environment, job, folder, tell)
+            place = self.trainers.train(job, folder, tell)
             metrics, outputs = self.collect(folder / "outputs")
         except BaseException as error:
             status = "Failed" if isinstance(error, Exception) else "Canceled"
@@ -273,15 +258,7 @@ class LocalPlatform:
             name=str(self.folder),
             detail=f"everything, {self.count('runs')} runs and all records of them",
         )
-        environments = [
-            Resource(kind="compute", name=path.parent.name, detail=f"the environment {path.parent}")
-            for path in sorted((self.folder / "environments").glob("*/environment.json"))
-        ]
-        vms = [
-            Resource(kind="compute", name=row["host"], detail=f"{row['vm_folder']} there, if it can be reached")
-            for row in self.store.all("SELECT * FROM vms ORDER BY host")
-        ]
-        return [*services, *images, *models, *environments, *vms, runs]
+        return [*services, *images, *models, *self.trainers.resources(), runs]
 
     def remove(self, resource: Resource) -> None:
         if resource.kind == "service":
@@ -296,21 +273,10 @@ class LocalPlatform:
                 int(resource.name),
             )
         elif resource.kind == "compute":
-            self.remove_compute(resource.name)
+            self.trainers.remove(resource.name)
         elif resource.kind == "workspace":
             self.store.close()
             shutil.rmtree(self.folder)
-
-    def remove_compute(self, name: str) -> None:
-        """Remove an environment, or what is ours on a machine."""
-        for suffix in ("lock", "log", "yml"):
-            (self.folder / "environments" / f"{name}.{suffix}").unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "environments" / name, ignore_errors=True)
-        if row := self.store.one("SELECT * FROM vms WHERE host = ?", name):
-            from lib.platforms.local import vm
-
-            vm.remove(msgspec.structs.replace(self.environment, vm_host=row.pop("host"), **row))
-            self.store.do("DELETE FROM vms WHERE host = ?", name)
 
 
 def as_run(row: dict[str, Any]) -> Run:
