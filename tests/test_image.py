@@ -78,6 +78,10 @@ def test_every_package_of_an_image_is_pinned(copied: Callable[[str], Path], tmp_
     names = {re.split(r"[=\[]", line)[0] for line in lines}
     assert {"scikit-learn", "numpy", "azureml-inference-server-http", "gunicorn", "flask", "threadpoolctl"} <= names
     assert not names & {"ruff", "invoke", "pytest", "azureml-core"}
+    locked = [
+        line for line in (root / "requirements.txt").read_text().splitlines() if re.split(r"[=\[]", line)[0] in names
+    ]
+    assert lines == locked  # also where a package has a line for each version of Python
 
 
 @pytest.mark.parametrize(

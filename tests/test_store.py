@@ -192,3 +192,22 @@ def test_a_model_of_the_same_content_cannot_be_there_twice_but_for_a_deleted_one
         store.do("UPDATE models SET sha256 = ? WHERE version = 2", sha256)
         with pytest.raises(sqlite3.IntegrityError):
             store.do("UPDATE models SET deleted_at = NULL")
+
+
+def test_a_workspace_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "workspace.db"
+    with open_store(path) as store:
+        store.do("ALTER TABLE runs DROP COLUMN place")
+        store.put(
+            "runs",
+            run_id="run",
+            experiment="e",
+            fingerprint="f",
+            status="s",
+            parameters={},
+            commit_id="",
+            started_at="",
+        )
+    for _ in range(2):
+        with open_store(path) as store:
+            assert store.all("SELECT run_id, place FROM runs") == [{"run_id": "run", "place": {}}]

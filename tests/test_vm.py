@@ -90,6 +90,15 @@ def light(tmp_path_factory: pytest.TempPathFactory, there: Machine) -> Light:
     return made
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, there: Machine) -> Iterator[dict[str, str]]:
+    """Give what leads to a machine that has no uv, but venv and pip."""
+    folder = tmp_path_factory.mktemp("plain")
+    with machine(folder / "machine", offline(there.folder / "wheels")) as made:
+        made.trust(folder / "known_hosts")
+        yield made.settings(folder / "known_hosts")
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_behind(there: Machine) -> Iterator[None]:
     yield
@@ -178,7 +187,7 @@ def test_setup_looks_at_the_machine_only_where_it_trains(light: Light, there: Ma
 
     assert "VM 127.0.0.1" not in setup()
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
-        assert "fix  VM elsewhere: VM elsewhere is not attached to the workspace: Run `invoke attach`" in setup(VM_HOST="elsewhere")
+        assert "fix  VM elsewhere: VM elsewhere is not attached to the workspace: Run" in setup(VM_HOST="elsewhere")
         assert f"ok   VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
         assert "fix  VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
 
@@ -309,7 +318,7 @@ def test_what_was_left_there_is_cleaned_up_and_what_goes_on_is_not(light: Light,
         process.kill()
 
 
-def test_a_full_disk_there_is_told(light: Light, tmp_path: Path) -> None:
+def test_a_full_disk_there_is_told(light: Light, plain: dict[str, str], tmp_path: Path) -> None:
     mount = shutil.which("mount")
     folder = tmp_path / "small"
     folder.mkdir()
@@ -317,10 +326,10 @@ def test_a_full_disk_there_is_told(light: Light, tmp_path: Path) -> None:
     if not mount or os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
         missing("needs the right to mount a small file system")
     try:
-        given = {"VM_FOLDER": str(folder / "releases")}
+        given = plain | {"VM_FOLDER": str(folder / "releases")}
         assert f"0 MB are free in {folder}/releases, 500 MB needed" in light.error("attach", **given)
-        assert "could not be built on 127.0.0.1" in (found := light.error(**given))
-        assert "No space left on device" in found
+        found = light.train("--force", expect=1, **given).rpartition("\nError: ")[2]
+        assert "could not be built on 127.0.0.1: No space left on device" in found
         with changed(light.project, "model/large.bin", None, "x" * 400_000):
             found = light.error(**given)
         assert "127.0.0.1: No space left on device: " in found
@@ -338,10 +347,8 @@ def test_a_machine_without_python_is_told(light: Light, tmp_path: Path) -> None:
         assert "there is no python3 on 127.0.0.1" in light.error(**bare.settings(tmp_path / "known_hosts"))
 
 
-def test_without_uv_the_environment_is_made_by_venv_and_pip(light: Light, tmp_path: Path) -> None:
-    with machine(tmp_path / "plain", offline(light.there.folder / "wheels")) as plain:
-        plain.trust(tmp_path / "known_hosts")
-        said = light.train("--force", **plain.settings(tmp_path / "known_hosts"))
+def test_without_uv_the_environment_is_made_by_venv_and_pip(light: Light, plain: dict[str, str]) -> None:
+    said = light.train("--force", **plain)
     assert f"| Successfully installed {PACKAGE}-0.0.1" in said
     assert f"| {PACKAGE} 0.0.1" in said
 
