@@ -150,4 +150,6 @@ def explained(connection: Connection, environment: Environment) -> Iterator[None
             "Is it up, and are VM_HOST and VM_SSH_PORT in .env right?"
         ) from None
     except (paramiko.SSHException, ValueError) as error:
-        raise ReleaseError(f"no SSH connection to {place}: {error}\nDoes `ssh` itself connect?") from None
+        raise ReleaseError(
+            f"{place} does not answer as an SSH server should: {error}\nDoes `ssh` itself connect?"
+        ) from None
