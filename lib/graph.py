@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import msgspec
+
 from lib.errors import NotFreshError, ReleaseError
-from lib.fingerprints import differences
+from lib.fingerprints import differences, told
 from lib.records import EvaluationRecord, FailureRecord, Record
 from lib.steps import STEPS
 from lib.steps.context import Context, Step
@@ -68,13 +70,18 @@ def examine(context: Context, step: Step, before: State | None) -> State:
 def reason(context: Context, step: Step, record: Record, before: State | None) -> str:
     """Say why a step is stale; an empty string where it is fresh."""
     if before and before.kind not in ("fresh", "done"):
-        return f"{before.step} is {before.kind}"
+        own = told(differences(record.inputs, step.inputs(context)))
+        return f"{before.step} is {before.kind}" + (f"; {own}" if own else "")
     if record.previous != digest_before(context, step):
-        return f"{step.record.filename} does not belong to this {record_before(step).filename}"
-    changes = differences(record.inputs, step.inputs(context))
-    if changes or step.name in context.absences:
-        return changes or context.absences[step.name]
-    return step.absent(context, record)
+        return foreign(step)
+    if step.name in context.absences:  # verify() has found its inputs unchanged
+        return context.absences[step.name]
+    return told(differences(record.inputs, step.inputs(context))) or step.absent(context, record)
+
+
+def foreign(step: Step) -> str:
+    """Say that a step's record was built on another one than the one that is there."""
+    return f"{step.record.filename} does not belong to this {record_before(step).filename}"
 
 
 def verify(context: Context, steps: Collection[Step]) -> None:
@@ -171,7 +178,8 @@ def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) 
     begin = time.monotonic()
     context.forced = forced
     try:
-        record = step.run(context, step.inputs(context), digest_before(context, step))
+        made = step.run(context, step.inputs(context), digest_before(context, step))
+        record = msgspec.structs.replace(made, commit=context.commit)
     except Exception as error:
         context.records.write_failure(FailureRecord(step=step.name, message=str(error) or type(error).__name__))
         raise

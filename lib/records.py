@@ -24,12 +24,16 @@ def now() -> str:
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all records have. `previous` is the digest of the record before, empty for the first."""
+    """What all records have. `previous` is the digest of the record before, empty for the first.
+
+    `commit` is the project's when the step ran, marked where files differed from it, and empty outside of git.
+    """
 
     filename: ClassVar[str]
     schema: int = SCHEMA
     inputs: Fingerprint
     previous: str
+    commit: str = ""
     created_at: str = msgspec.field(default_factory=now)
 
     @property
@@ -45,7 +49,6 @@ class RunRecord(Record, frozen=True):
     run_id: str
     experiment: str
     compute: str
-    commit: str
     metrics: dict[str, float]
     outputs: dict[str, str]
 
