@@ -127,12 +127,13 @@ class AksRecord(WebserviceRecord, frozen=True):
 
 
 class TestRecord(Record, frozen=True):
-    """What a test of a service found; times in milliseconds."""
+    """What a test of a service found; times in milliseconds, `latencies_ms` those of one request after the other."""
 
     scoring_uri: str
     checks: list[str]
     p50_ms: float
     p99_ms: float
+    latencies_ms: list[float] = []
 
     @property
     def summary(self) -> str:
