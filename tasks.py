@@ -137,6 +137,15 @@ def why(_: Invoke, step: str, format: str = "text") -> None:
 
 
 @task
+def report(_: Invoke) -> None:
+    """Write the newest release as a page, report.html, and for a pull request, report.md, beside its records."""
+    from lib.report import page
+
+    with release_context() as context:
+        print(*page.write(context), sep="\n")
+
+
+@task
 def history(_: Invoke) -> None:
     """Show what was in production when, and on what evidence."""
     from lib.report import tables

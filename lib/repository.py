@@ -38,11 +38,11 @@ def origins(root: Path, since: str, names: Collection[str]) -> dict[str, list[st
     return found
 
 
-def commits(root: Path, since: str, names: Collection[str]) -> list[tuple[str, set[str]]]:
+def commits(root: Path, since: str, names: Collection[str], until: str = "HEAD") -> list[tuple[str, set[str]]]:
     """Return the commits after one that changed some files, the newest first: each as a line, with its files."""
     if not since:
         return []
-    span = f"{since.removesuffix(DIRTY)}..HEAD"
+    span = f"{since.removesuffix(DIRTY)}..{until}"
     log = git(root, "log", "--format=%x00%h %cs %s", "--name-only", "--relative", span, "--", *names)
     parts = [part.splitlines() for part in log.split("\0") if part.strip()]
     return [(line, {name for name in files if name}) for line, *files in parts]
