@@ -23,6 +23,7 @@ from lib.records import (
 from lib.report.chain import Chain, belonging, found
 from lib.report.comparison import Version, changes, commits, versions
 from lib.report.predictions import Classification, Regression, predictions
+from lib.settings import Secret, Settings
 from lib.steps import STEPS
 from lib.steps.context import Context, R
 
@@ -99,7 +100,7 @@ def gather(context: Context) -> Facts:
         platform=platform.name,
         made_at=now(),
         chain=chain,
-        failure=failure,
+        failure=redacted(failure, context.settings) if failure else None,
         production=production,
         data=data_of(context, run) if run else {},
         rule=rule_of(evaluation) if evaluation else None,
@@ -110,6 +111,15 @@ def gather(context: Context) -> Facts:
         changes=changes(context, chain, before, history) if before else [],
         commits=commits(context, run, before) if run and before else [],
     )
+
+
+def redacted(failure: FailureRecord, settings: Settings) -> FailureRecord:
+    """Take secrets out of a message, which may be that of any program, before others read it."""
+    message = failure.message
+    for secret in msgspec.structs.asdict(settings.environment).values():
+        if isinstance(secret, Secret):
+            message = message.replace(secret.reveal(), "***")
+    return msgspec.structs.replace(failure, message=message)
 
 
 def rule_of(evaluation: EvaluationRecord) -> Rule:

@@ -1,12 +1,9 @@
 """A release as one page that needs nothing else, and as Markdown for a pull request."""
 
-import html
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from lib import files
@@ -15,7 +12,6 @@ from lib.report import plots, wording
 from lib.report.facts import Facts, gather
 from lib.report.predictions import Classification, Regression
 from lib.report.svg import number
-from lib.settings import Secret, Settings
 from lib.steps.context import Context
 
 NONE = "\N{EN DASH}"
@@ -28,7 +24,7 @@ def write(context: Context) -> list[Path]:
     told = contents(gather(context))
     written = []
     for name in PAGES:
-        text = redacted(environment().get_template(f"{name}.jinja").render(told), context.settings)
+        text = environment().get_template(f"{name}.jinja").render(told)
         files.write(context.records.folder / name, text.encode())
         written.append(context.records.folder / name)
     return written
@@ -91,12 +87,3 @@ def value(change: Change, which: str) -> str:
     if not content.startswith(FILE):
         return content
     return content.removeprefix(FILE)[: wording.SHORT]
-
-
-def redacted(text: str, settings: Settings) -> str:
-    """Take out secrets, should a message hold one."""
-    values = msgspec.structs.asdict(settings.environment).values()
-    for secret in [one for one in values if isinstance(one, Secret)]:
-        for written in (secret.reveal(), html.escape(secret.reveal()), json.dumps(secret.reveal())[1:-1]):
-            text = text.replace(written, "***")
-    return text
