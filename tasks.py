@@ -145,6 +145,27 @@ def report(_: Invoke) -> None:
         print(*page.write(context), sep="\n")
 
 
+@task(
+    help=SERVICE_HELP
+    | {"verify": "recompute every digest and ask for predictions; exit 1 where a link is broken"}
+    | {"format": "text, or json for machines"}
+)
+def trace(_: Invoke, service: str = "aks", verify: bool = False, format: str = "text") -> None:
+    """Tell what exactly a service serves: its image, model, run, commit, data and environment."""
+    from lib import tracing, verification
+    from lib.report import traces
+
+    known(format, ["text", "json"])
+    with release_context() as context:
+        found = tracing.serving(context, known(service, ["aci", "aks"]))
+        links = tracing.trace(context, found)
+        if verify:
+            links = verification.verify(context, found, links)
+        print(traces.as_json(links) if format == "json" else traces.as_text(links))
+        if verify:
+            verification.require(links)
+
+
 @task
 def history(_: Invoke) -> None:
     """Show what was in production when, and on what evidence."""

@@ -18,6 +18,14 @@ def git(root: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def committed(root: Path, commit: str, name: str) -> bytes | None:
+    """Return a file as it is in a commit, None where there is no such commit or file."""
+    if not shutil.which("git"):
+        return None
+    done = subprocess.run(["git", "show", f"{commit}:./{name}"], cwd=root, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
 def commit(root: Path) -> str:
     """Return the commit of the project, marked where files differ from it; empty outside of git."""
     return git(root, "describe", "--always", "--dirty", "--abbrev=40")
