@@ -169,7 +169,7 @@ def test_a_release_that_is_half_done_says_what_goes_on_from_there(released: Proj
         (released.root / "artifacts/local/image.json").unlink()
         found = Report(released)
     shown = found.text
-    assert "Version 1 is not in production yet" in shown
+    assert "Version 1 is in production; this release of it is not complete" in shown
     assert "`invoke image` goes on from here" in shown
     assert "Model version diabetes version 1" in shown
     assert "Image not yet Staging service not yet" in shown

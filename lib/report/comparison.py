@@ -12,6 +12,7 @@ from lib.records import EvaluationRecord, ImageRecord, ModelRecord, RunRecord
 from lib.report.chain import Chain, found
 from lib.steps.context import Context
 
+MOST = 50
 SOURCES = ("model", "service", "config")
 
 
@@ -27,7 +28,7 @@ class Version(msgspec.Struct, frozen=True):
 
 
 def versions(registered: list[ModelVersion], history: list[Production], chain: Chain) -> list[Version]:
-    """Return the versions that were let through by the same metric, and this release's model behind them."""
+    """Return the latest versions that were let through by the same metric, and this release's model behind them."""
     evaluation, model, run = found(chain, EvaluationRecord), found(chain, ModelRecord), found(chain, RunRecord)
     if not evaluation or not run:
         return []
@@ -39,10 +40,10 @@ def versions(registered: list[ModelVersion], history: list[Production], chain: C
         if (value := lineage.metric_of(one.tags)) and value[0] == metric
     ]
     if model:
-        return shown
+        return shown[-MOST:]
     last = registered[-1].version if registered else 0
     candidate = evaluation.verdict.candidate
-    return [*shown, Version(last + 1, candidate, run.outputs["data.json"], False, registered=False, this=True)]
+    return [*shown[-MOST:], Version(last + 1, candidate, run.outputs["data.json"], False, registered=False, this=True)]
 
 
 def changes(

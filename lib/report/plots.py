@@ -13,6 +13,7 @@ from lib.report.svg import Axis, Plot, across, around, box, dot, joined, label, 
 MOST_DOTS = 400
 MOST_BARS = 16
 HEIGHT = 240  # pixels
+LEAST_MS = 0.01  # as records have it
 
 
 def verdict(found: Verdict, rule: Rule) -> Plot | None:
@@ -65,7 +66,7 @@ def floor(found: Verdict, rule: Rule) -> Plot | None:
 def scatter(found: Regression) -> Plot:
     """Draw predicted against true values."""
     pairs = list(zip(found.predicted, found.truth, strict=True))[:: max(1, len(found.truth) // MOST_DOTS)]
-    height = 240
+    height = HEIGHT
     both = around([*found.truth, *found.predicted])
     up = Axis(both.low, both.high, height)
     marks = [
@@ -86,7 +87,7 @@ def scatter(found: Regression) -> Plot:
 
 def residuals(found: Regression) -> Plot:
     """Draw how often the model is off by how much."""
-    values, height = found.residuals, 240
+    values, height = found.residuals, HEIGHT
     axis = around([*values, 0], margin=0.02)
     bars = min(MOST_BARS, max(4, round(math.sqrt(len(values)))))
     width = (axis.high - axis.low) / bars
@@ -115,7 +116,7 @@ def calibration(bins: list[Bin]) -> Plot | None:
     """Draw how often a classifier is right against how sure it is."""
     if not bins:
         return None
-    height = 240
+    height = HEIGHT
     low = min(0.95, *(min(one.confidence, one.accuracy) for one in bins)) - 0.05
     axis, up = Axis(low, 1.02), Axis(low, 1.02, height)
     marks = [
@@ -171,7 +172,7 @@ def latency(tests: list[tuple[str, TestRecord]]) -> Plot | None:
     """Draw each request's time, on a scale on which twice as long is as far everywhere."""
     if not tests:
         return None
-    times = [time for _, test in tests for time in (test.p50_ms, test.p99_ms, *test.latencies_ms)]
+    times = [max(time, LEAST_MS) for _, test in tests for time in (test.p50_ms, test.p99_ms, *test.latencies_ms)]
     low, high = min(times) * 0.85, max(times) * 1.15
     axis = Axis(math.log10(low), math.log10(high))
     row, height = 62, 62 * len(tests) + 6
@@ -184,9 +185,9 @@ def latency(tests: list[tuple[str, TestRecord]]) -> Plot | None:
         top = place * row
         marks.append(label(0, top + 14, name, "label strong", "start"))
         for number_, time in enumerate(test.latencies_ms):
-            marks.append(dot(axis.at(math.log10(time)), top + 28 + number_ * 7 % 23, 2.5, "dot faint"))
+            marks.append(dot(axis.at(math.log10(max(time, LEAST_MS))), top + 28 + number_ * 7 % 23, 2.5, "dot faint"))
         for time in (test.p50_ms, test.p99_ms):
-            x = axis.at(math.log10(time))
+            x = axis.at(math.log10(max(time, LEAST_MS)))
             marks += [line(x, top + 22, x, top + 58, "quantile")]
     told = "; ".join(f"{name} p50 {test.p50_ms:.1f} ms, p99 {test.p99_ms:.1f} ms" for name, test in tests)
     return Plot(

@@ -1,5 +1,6 @@
 """What a model predicts for the held-out rows, ready to be drawn."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -61,9 +62,9 @@ def predictions(context: Context, run_id: str) -> Regression | Classification:
     truth, predicted = found["truth"], found["predicted"]
     if labelled(truth, predicted):
         return classification(truth, predicted, confidence(context, files))
-    if all(isinstance(value, int | float) for value in [*truth, *predicted]):
+    if all(isinstance(value, int | float) and math.isfinite(value) for value in [*truth, *predicted]):
         return Regression(truth, predicted)
-    raise ReleaseError("the predictions are neither numbers nor labels")
+    raise ReleaseError("the predictions are neither finite numbers nor a few labels")
 
 
 def labelled(truth: list[Any], predicted: list[Any]) -> bool:

@@ -63,7 +63,7 @@ def around(values: Sequence[float], length: float = 100, margin: float = 0.06) -
 
 def number(value: float, digits: int = 6) -> str:
     """Write a number for people."""
-    return f"{value:,.{digits}g}".replace("-", MINUS)
+    return f"{value + 0.0:,.{digits}g}".replace("-", MINUS)
 
 
 def signed(value: float) -> str:

@@ -94,6 +94,8 @@ def reasons_of(verdict: Verdict) -> list[str]:
 def unfinished(facts: Facts) -> str:
     """Say how far a release came."""
     model = facts.get(ModelRecord)
+    if model and facts.production and model.version == facts.production.version:
+        return f"Version {model.version} is in production; this release of it is not complete"
     if model:
         return f"Version {model.version} is not in production yet"
     return "Let through, not registered yet" if facts.verdict else "Trained, not evaluated yet"
