@@ -77,7 +77,7 @@ def reasons(context: Context, step: Step, record: Record) -> Iterator[str]:
 def read(context: Context, step: Step) -> tuple[Record | None, str, bool]:
     """Read a step's record: the record and its digest, if there is one, and whether what is there is whole."""
     try:
-        found = context.records.read(step.record, graph.task_of(step))
+        found = context.records.read(step.record, graph.task_of(step.name))
     except ReleaseError:
         return None, "", False
     return (*found, True) if found else (None, "", True)

@@ -52,7 +52,7 @@ def status(context: Context) -> list[State]:
 def examine(context: Context, step: Step, before: State | None) -> State:
     """Find out whether a step is fresh, the cheapest checks first."""
     try:
-        found = context.records.read(step.record, task_of(step))
+        found = context.records.read(step.record, task_of(step.name))
     except ReleaseError as error:
         return State(step.name, "failed", str(error))
     if before and (held(context) or before.kind == "held"):
@@ -96,7 +96,7 @@ def unchanged(context: Context, steps: Collection[Step]) -> Iterator[tuple[Step,
     previous = ""
     for step in steps:
         try:
-            found = context.records.read(step.record, task_of(step))
+            found = context.records.read(step.record, task_of(step.name))
         except ReleaseError:
             return  # examine() tells of it
         if not found or found[0].previous != previous or differences(found[0].inputs, step.inputs(context)):
@@ -121,9 +121,9 @@ def held(context: Context) -> bool:
     return found is not None and cast(EvaluationRecord, found[0]).verdict.outcome == "hold"
 
 
-def task_of(step: Step) -> str:
-    """Return the command that writes a step's record."""
-    return "test --service aci" if step.name == "aci_test" else step.name
+def task_of(step: str) -> str:
+    """Return the task that runs a step, as it is typed."""
+    return "test --service aci" if step == "aci_test" else step
 
 
 def update(
@@ -159,9 +159,8 @@ def refuse(step: Step, state: State, only: bool, force: bool) -> None:
     if state.kind == "failed" and not force:
         raise ReleaseError(state.because)
     if only:
-        raise NotFreshError(
-            f"{state.step} is {state.kind}: {state.because}\nRun `invoke {task_of(step)}` first, or leave out --only"
-        )
+        first = f"Run `invoke {task_of(step.name)}` first, or leave out --only"
+        raise NotFreshError(f"{step.name} is {state.kind}: {state.because}\n{first}")
 
 
 def until(target: str) -> Iterator[Step]:

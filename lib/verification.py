@@ -159,7 +159,7 @@ def record_faults(context: Context, found: Serving) -> Iterator[str]:
 
     One that is younger than the record after it belongs to a release that has begun since, which is no fault.
     """
-    read = [(step, context.records.read(step.record, task_of(step))) for step in STEPS]
+    read = [(step, context.records.read(step.record, task_of(step.name))) for step in STEPS]
     there = [(step.record.filename, *one) for step, one in read if one]
     if not any(isinstance(record, ModelRecord) and record.version == found.version for _, record, _ in there):
         return

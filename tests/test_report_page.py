@@ -125,6 +125,7 @@ def test_it_can_be_read_in_light_and_dark_and_on_a_phone(first: Report, tmp_path
     assert (phone.width, phone.blank_at_the_right(6)) == (195, True)
 
 
+@pytest.mark.slow
 def test_a_held_release_says_what_stays_and_what_changed(released: Project) -> None:
     with kept(released), changed(released, TOML, "alpha = 0.05", "alpha = 1.0"):
         released.invoke("evaluate")
@@ -147,6 +148,7 @@ def test_a_held_release_says_what_stays_and_what_changed(released: Project) -> N
     )
 
 
+@pytest.mark.slow
 def test_thirty_versions_are_drawn_with_those_that_were_in_production(released: Project, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(released.root / ".workspace/workspace.db")) as database:
         with database:
@@ -193,6 +195,7 @@ def test_what_others_wrote_is_shown_as_text_and_secrets_not_at_all(released: Pro
     assert r"\<script\>alert(2)\</script\> \| \@someone \`code\` \*\*bold\*\* \*\*\*" in line
 
 
+@pytest.mark.slow
 def test_a_release_that_failed_says_where_and_why(project: Project) -> None:
     assert "there is nothing to report" in error(project, "report", expect=3)
     with changed(project, "model/train.py", "    rows = split(args.seed)", "    raise RuntimeError('no data')"):
@@ -203,6 +206,7 @@ def test_a_release_that_failed_says_where_and_why(project: Project) -> None:
     assert "Lineage" not in found.markdown + found.text
 
 
+@pytest.mark.slow
 def test_a_classifier_has_its_confusion_and_its_calibration(own: Project) -> None:  # noqa: F811 - the fixture
     own.edit(TOML, "inverse_penalty = 0.0001", "inverse_penalty = 0.01")
     own.invoke("evaluate")

@@ -96,6 +96,7 @@ def test_what_serves_is_traced_back_to_its_commit_data_and_environment(released:
     assert not any(link["faults"] or link["checked"] for link in found.values())
 
 
+@pytest.mark.slow
 def test_each_link_is_verified_for_both_services(released: Project) -> None:
     for service in ("aks", "aci"):
         found = trace(released, "--verify", "--service", service)
@@ -105,6 +106,7 @@ def test_each_link_is_verified_for_both_services(released: Project) -> None:
     assert shown.count("  ok\n") == 9
 
 
+@pytest.mark.slow
 def test_it_goes_by_the_service_and_not_by_the_records_of_a_release_that_was_held(released: Project) -> None:
     folder = released.root / "artifacts/local"
     kept = {path: path.read_bytes() for path in folder.glob("*.json")}
@@ -152,6 +154,7 @@ def test_each_link_that_was_tampered_with_is_named_and_no_other(released: Projec
     }
 
 
+@pytest.mark.slow
 def test_an_environment_and_a_model_in_the_image_that_were_not_built_into_it_are_named(released: Project) -> None:
     folder = Path(record(released, "image.json")["location"])
     with spoiled(folder / "model/1/model.joblib"):
@@ -163,6 +166,7 @@ def test_an_environment_and_a_model_in_the_image_that_were_not_built_into_it_are
         assert broken(released) == {"image": f"{manifest} is not its manifest"}
 
 
+@pytest.mark.slow
 def test_a_registered_model_that_is_damaged_or_another_is_named(released: Project) -> None:
     own, other = record(released, "model.json")["sha256"], record(released, "run_id.json")["outputs"]["data.json"]
     with spoiled(content(released, own)):

@@ -111,6 +111,8 @@ def test_a_run_that_the_platform_has_no_more_is_told(evaluated: Project) -> None
 def test_a_record_of_another_chain_is_named(evaluated: Project) -> None:
     path = evaluated.root / "artifacts/local/run_id.json"
     with changed(evaluated, "artifacts/local/run_id.json", None, path.read_text() + "\n"):
+        told_all = why(evaluated, "evaluate")["steps"]["evaluate"]
+        assert told_all["reasons"] == ["evaluation.json does not belong to this run_id.json"]
         assert "evaluate  evaluation.json does not belong to this run_id.json" in evaluated.invoke("why", "evaluate")
 
 

@@ -17,7 +17,7 @@ def belonging(context: Context) -> Chain:
     previous = ""
     for step in STEPS:
         try:
-            read = context.records.read(step.record, task_of(step))
+            read = context.records.read(step.record, task_of(step.name))
         except ReleaseError:
             break  # `invoke status` tells of a record that is not whole
         if read is None or read[0].previous != previous:

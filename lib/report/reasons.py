@@ -6,6 +6,7 @@ import msgspec
 
 from lib.explanation import Explanation, to_run
 from lib.fingerprints import FILE, Change
+from lib.graph import task_of
 from lib.report.progress import coloured
 from lib.repository import DIRTY
 
@@ -92,9 +93,4 @@ def would_run(explained: list[Explanation]) -> str:
     sure = ", ".join(names[: len(names) - len(gated)])
     rest = f"; then, unless the gate holds the model back, {', '.join(gated)}" if gated else ""
     end = f"; and stop at {damaged.record}" if damaged else ""
-    return f"`invoke {task(explained[-1].step)}` would run {sure}{rest}{end}"
-
-
-def task(step: str) -> str:
-    """Return the task of a step, as it is typed."""
-    return "test --service aci" if step == "aci_test" else step
+    return f"`invoke {task_of(explained[-1].step)}` would run {sure}{rest}{end}"

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from lib.gate import Verdict
+from lib.graph import task_of
 from lib.records import (
     EvaluationRecord,
     ImageRecord,
@@ -16,7 +17,6 @@ from lib.records import (
     WebserviceRecord,
 )
 from lib.report.facts import Facts
-from lib.report.reasons import task
 from lib.report.svg import number, signed
 from lib.repository import DIRTY
 from lib.steps import STEPS
@@ -75,7 +75,7 @@ def headline(facts: Facts) -> Headline:
         return Headline("failed", "failed", f"Failed at {step}", [*facts.failure.message.splitlines(), *reasons])
     badge = BADGES[verdict.outcome] if verdict else "not evaluated"
     if step:
-        return Headline("partial", badge, unfinished(facts), [*reasons, f"`invoke {task(step)}` goes on from here"])
+        return Headline("partial", badge, unfinished(facts), [*reasons, f"`invoke {task_of(step)}` goes on from here"])
     model = facts.get(ModelRecord)
     version = f"Version {model.version}" if model else "It"
     if facts.serves and facts.production:
