@@ -18,6 +18,7 @@ SURE_HELP = {
     "yes": "do it without asking",
     "production": "also delete the production service, without its name being typed",
 }
+STEPS = ["train", "evaluate", "register", "image", "aci", "aci_test", "aks", "test"]
 CHECKS = [
     "ruff check",
     "ruff format --check",
@@ -79,24 +80,27 @@ def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = Fals
 @task(help={"force": "run every step, fresh or not"})
 def release(_: Invoke, force: bool = False) -> None:
     """Bring everything up to date, from training to the tested production service."""
-    from lib import graph, report
+    from lib import graph
+    from lib.report import tables
+    from lib.report.progress import Progress
 
     with release_context(locked_by="release") as context:
-        progress = report.Progress()
+        progress = Progress()
         context.tell = progress.tell
         states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=progress.watch)
         revived = list(graph.revive(context)) if states[-1].kind == "held" else []
-        print("", *revived, report.summary(context, states), sep="\n")
+        print("", *revived, tables.summary(context, states), sep="\n")
 
 
 @task
 def setup(_: Invoke) -> None:
     """Make .env, and check everything that a release needs; each finding comes with its fix."""
-    from lib import checkup, report
+    from lib import checkup
+    from lib.report import tables
 
     with reported():
         findings = list(checkup.check(ROOT))
-        print(report.findings(findings))
+        print(tables.findings(findings))
         if any(finding.fix for finding in findings):
             raise Exit("Put these right and run `invoke setup` again", 2)
         print("Ready: `invoke release`")
@@ -119,20 +123,62 @@ def attach(_: Invoke) -> None:
 @task(help={"format": "table, or json for machines"})
 def status(_: Invoke, format: str = "table") -> None:
     """Show every step as fresh, stale, missing, held or failed, and why."""
-    from lib import graph, report
+    from lib import graph
+    from lib.report import tables
 
     with release_context() as context:
         states = graph.status(context)
-        print(report.status_json(states) if known(format, ["table", "json"]) == "json" else report.status_table(states))
+        print(tables.status_json(states) if known(format, ["table", "json"]) == "json" else tables.status_table(states))
+
+
+@task(help={"step": "which one: " + ", ".join(STEPS), "format": "text, or json for machines"})
+def why(_: Invoke, step: str, format: str = "text") -> None:
+    """Explain why a step is stale, held, failed or fresh: each file, setting, record and result."""
+    from lib import explanation
+    from lib.report import reasons
+
+    with release_context() as context:
+        shown = reasons.as_json if known(format, ["text", "json"]) == "json" else reasons.as_text
+        print(shown(explanation.explain(context, step)))
+
+
+@task
+def report(_: Invoke) -> None:
+    """Write the newest release as a page, report.html, and for a pull request, report.md, beside its records."""
+    from lib.report import page
+
+    with release_context() as context:
+        print(*page.write(context), sep="\n")
+
+
+@task(
+    help=SERVICE_HELP
+    | {"verify": "recompute every digest and ask for predictions; exit 1 where a link is broken"}
+    | {"format": "text, or json for machines"}
+)
+def trace(_: Invoke, service: str = "aks", verify: bool = False, format: str = "text") -> None:
+    """Tell what exactly a service serves: its image, model, run, commit, data and environment."""
+    from lib import tracing, verification
+    from lib.report import traces
+
+    known(format, ["text", "json"])
+    with release_context() as context:
+        found = tracing.serving(context, known(service, ["aci", "aks"]))
+        links = tracing.trace(context, found)
+        if verify:
+            links = verification.verify(context, found, links)
+        print(traces.as_json(links) if format == "json" else traces.as_text(links))
+        if verify:
+            verification.require(links)
 
 
 @task
 def history(_: Invoke) -> None:
     """Show what was in production when, and on what evidence."""
-    from lib import report
+    from lib.report import tables
 
     with release_context() as context:
-        print(report.history_table(context.platform.history()))
+        print(tables.history_table(context.platform.history()))
 
 
 @task(help=SERVICE_HELP | {"file": 'JSON with rows: {"data": [[...], ...]}', "model": "ask this model version instead"})

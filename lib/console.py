@@ -62,10 +62,11 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
 
 def bring(target: str, only: bool, force: bool, on: str = "") -> None:
     """Bring one step up to date and tell how it went."""
-    from lib import graph, report
+    from lib import graph
+    from lib.report.progress import Progress
 
     with release_context(locked_by=target, on=on) as context:
-        progress = report.Progress()
+        progress = Progress()
         context.tell = progress.tell
         graph.update(context, target, only, [target] if force else [], progress.watch)
 

@@ -48,6 +48,26 @@ def expect(root: str, model: str, holdout: str, count: int) -> dict[str, Any]:
     return {"rows": rows, "predictions": list(load_train(root).predict(load_model(model), rows))}
 
 
+def predictions(root: str, model: str, holdout: str) -> dict[str, Any]:
+    """Return the held-out rows' true values and the model's predictions for them."""
+    rows = json.loads(Path(holdout).read_bytes())
+    return {"truth": rows["target"], "predicted": list(load_train(root).predict(load_model(model), rows["data"]))}
+
+
+def confidence(root: str, model: str, holdout: str) -> list[float]:
+    """Return the probability that a classifier gives to each label that it predicts; empty where it gives none.
+
+    It gives none, either, where its own labels are not those of predict() in model/train.py.
+    """
+    train, fitted, data = load_train(root), load_model(model), json.loads(Path(holdout).read_bytes())["data"]
+    if not hasattr(fitted, "predict_proba"):
+        return []
+    labels, probabilities = fitted.classes_.tolist(), fitted.predict_proba(data).tolist()
+    best = [max(zip(row, labels, strict=True), key=lambda one: one[0]) for row in probabilities]
+    same = [label for _, label in best] == list(train.predict(fitted, data))
+    return [probability for probability, _ in best] if same else []
+
+
 def load_train(root: str) -> Any:
     """Import model/train.py with its helper modules."""
     sys.path.insert(0, str(Path(root) / "model"))

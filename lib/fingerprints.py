@@ -12,7 +12,28 @@ from lib.files import digest_file, source_files
 
 Fingerprint = dict[str, str]
 
+FILE = "sha256:"
 SHOWN = 3
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A file or a setting that is not what it was: its content before and now, None where there was or is none."""
+
+    name: str
+    before: str | None
+    now: str | None
+
+    @property
+    def of_file(self) -> bool:
+        """Tell whether it is a file, whose content only says that it changed."""
+        return (self.before or self.now or "").startswith(FILE)
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"{self.name} is new"
+        if self.now is None:
+            return f"{self.name} is gone"
+        return f"{self.name} changed" + ("" if self.of_file else f" from {self.before} to {self.now}")
 
 
 def of_files(root: Path, *names: str) -> Fingerprint:
@@ -20,7 +41,7 @@ def of_files(root: Path, *names: str) -> Fingerprint:
     paths = [
         file for name in names for file in ([root / name] if (root / name).is_file() else source_files(root / name))
     ]
-    return {path.relative_to(root).as_posix(): f"sha256:{digest_file(path)}" for path in paths}
+    return {path.relative_to(root).as_posix(): f"{FILE}{digest_file(path)}" for path in paths}
 
 
 def of_settings(section: str, **settings: Any) -> Fingerprint:
@@ -31,20 +52,13 @@ def of_settings(section: str, **settings: Any) -> Fingerprint:
     }
 
 
-def differences(before: Fingerprint, now: Fingerprint) -> str:
-    """Tell in words what changed, or return an empty string where nothing did."""
-    told = [told_one(name, before.get(name), now.get(name)) for name in sorted(before.keys() | now.keys())]
-    changes = [change for change in told if change]
+def differences(before: Fingerprint, now: Fingerprint) -> list[Change]:
+    """Return what changed, by name."""
+    names = sorted(before.keys() | now.keys())
+    return [Change(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
+
+
+def told(changes: list[Change]) -> str:
+    """Tell the first changes in one line, and how many more there are; an empty string where there are none."""
     more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
-    return ", ".join(changes[:SHOWN]) + more
-
-
-def told_one(name: str, before: str | None, now: str | None) -> str:
-    """Tell the change of one file or setting."""
-    if before == now:
-        return ""
-    if before is None:
-        return f"{name} is new"
-    if now is None:
-        return f"{name} is gone"
-    return f"{name} changed" if now.startswith("sha256:") else f"{name} changed from {before} to {now}"
+    return ", ".join(map(str, changes[:SHOWN])) + more

@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import msgspec
+
 from lib.errors import NotFreshError, ReleaseError
-from lib.fingerprints import differences
+from lib.fingerprints import differences, told
 from lib.records import EvaluationRecord, FailureRecord, Record
 from lib.steps import STEPS
 from lib.steps.context import Context, Step
@@ -50,7 +52,7 @@ def status(context: Context) -> list[State]:
 def examine(context: Context, step: Step, before: State | None) -> State:
     """Find out whether a step is fresh, the cheapest checks first."""
     try:
-        found = context.records.read(step.record, task_of(step))
+        found = context.records.read(step.record, task_of(step.name))
     except ReleaseError as error:
         return State(step.name, "failed", str(error))
     if before and (held(context) or before.kind == "held"):
@@ -68,13 +70,18 @@ def examine(context: Context, step: Step, before: State | None) -> State:
 def reason(context: Context, step: Step, record: Record, before: State | None) -> str:
     """Say why a step is stale; an empty string where it is fresh."""
     if before and before.kind not in ("fresh", "done"):
-        return f"{before.step} is {before.kind}"
+        own = told(differences(record.inputs, step.inputs(context)))
+        return f"{before.step} is {before.kind}" + (f"; {own}" if own else "")
     if record.previous != digest_before(context, step):
-        return f"{step.record.filename} does not belong to this {record_before(step).filename}"
-    changes = differences(record.inputs, step.inputs(context))
-    if changes or step.name in context.absences:
-        return changes or context.absences[step.name]
-    return step.absent(context, record)
+        return foreign(step)
+    if step.name in context.absences:  # verify() has found its inputs unchanged
+        return context.absences[step.name]
+    return told(differences(record.inputs, step.inputs(context))) or step.absent(context, record)
+
+
+def foreign(step: Step) -> str:
+    """Say that a step's record was built on another one than the one that is there."""
+    return f"{step.record.filename} does not belong to this {record_before(step).filename}"
 
 
 def verify(context: Context, steps: Collection[Step]) -> None:
@@ -89,7 +96,7 @@ def unchanged(context: Context, steps: Collection[Step]) -> Iterator[tuple[Step,
     previous = ""
     for step in steps:
         try:
-            found = context.records.read(step.record, task_of(step))
+            found = context.records.read(step.record, task_of(step.name))
         except ReleaseError:
             return  # examine() tells of it
         if not found or found[0].previous != previous or differences(found[0].inputs, step.inputs(context)):
@@ -114,9 +121,9 @@ def held(context: Context) -> bool:
     return found is not None and cast(EvaluationRecord, found[0]).verdict.outcome == "hold"
 
 
-def task_of(step: Step) -> str:
-    """Return the command that writes a step's record."""
-    return "test --service aci" if step.name == "aci_test" else step.name
+def task_of(step: str) -> str:
+    """Return the task that runs a step, as it is typed."""
+    return "test --service aci" if step == "aci_test" else step
 
 
 def update(
@@ -152,9 +159,8 @@ def refuse(step: Step, state: State, only: bool, force: bool) -> None:
     if state.kind == "failed" and not force:
         raise ReleaseError(state.because)
     if only:
-        raise NotFreshError(
-            f"{state.step} is {state.kind}: {state.because}\nRun `invoke {task_of(step)}` first, or leave out --only"
-        )
+        first = f"Run `invoke {task_of(step.name)}` first, or leave out --only"
+        raise NotFreshError(f"{step.name} is {state.kind}: {state.because}\n{first}")
 
 
 def until(target: str) -> Iterator[Step]:
@@ -171,7 +177,8 @@ def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) 
     begin = time.monotonic()
     context.forced = forced
     try:
-        record = step.run(context, step.inputs(context), digest_before(context, step))
+        made = step.run(context, step.inputs(context), digest_before(context, step))
+        record = msgspec.structs.replace(made, commit=context.commit)
     except Exception as error:
         context.records.write_failure(FailureRecord(step=step.name, message=str(error) or type(error).__name__))
         raise

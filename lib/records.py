@@ -24,12 +24,16 @@ def now() -> str:
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all records have. `previous` is the digest of the record before, empty for the first."""
+    """What all records have. `previous` is the digest of the record before, empty for the first.
+
+    `commit` is the project's when the step ran, marked where files differed from it, and empty outside of git.
+    """
 
     filename: ClassVar[str]
     schema: int = SCHEMA
     inputs: Fingerprint
     previous: str
+    commit: str = ""
     created_at: str = msgspec.field(default_factory=now)
 
     @property
@@ -48,7 +52,6 @@ class RunRecord(Record, frozen=True):
     run_id: str
     experiment: str
     compute: str
-    commit: str
     metrics: dict[str, float]
     outputs: dict[str, str]
     host: str = ""
@@ -132,12 +135,13 @@ class AksRecord(WebserviceRecord, frozen=True):
 
 
 class TestRecord(Record, frozen=True):
-    """What a test of a service found; times in milliseconds."""
+    """What a test of a service found; times in milliseconds, `latencies_ms` those of one request after the other."""
 
     scoring_uri: str
     checks: list[str]
     p50_ms: float
     p99_ms: float
+    latencies_ms: list[float] = []
 
     @property
     def summary(self) -> str:

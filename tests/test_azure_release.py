@@ -67,6 +67,21 @@ class TestReleased:
         assert version_in_production(released) == "1"
         assert "9 checks" in released.invoke("history")
 
+    def test_what_serves_is_traced_and_verified_from_another_clone_without_records(
+        self, released: AzureProject, tmp_path: Path
+    ) -> None:
+        found = json.loads(released.clone(tmp_path).invoke("trace", "--verify", "--format", "json"))
+        assert not [link for link in found.values() if link["faults"]]
+        assert found["run"]["id"] == record(released, "run_id")["run_id"]
+        assert found["run"]["facts"]["parameters"] == {"alpha": 0.05, "seed": 42}
+        assert found["image"]["id"] == record(released, "image")["digest"]
+
+    def test_its_report_is_that_of_a_release_on_this_machine(self, released: AzureProject) -> None:
+        page, markdown = map(Path, released.invoke("report").split())
+        assert "Version 1 is in production" in page.read_text()
+        assert "on the platform azureml" in page.read_text()
+        assert "Residuals of 89 held-out rows" in markdown.read_text()
+
     def test_another_clone_without_records_finds_everything_again(
         self, released: AzureProject, tmp_path: Path
     ) -> None:  # defects 7 and 24

@@ -19,7 +19,7 @@ import pytest
 from lib import platforms, settings
 from lib.errors import ReleaseError, UnhealthyError
 from lib.files import digest_file
-from lib.image.assemble import assemble
+from lib.image.assemble import assemble, faults
 from lib.interpreter import Interpreter
 from lib.platforms.base import Deployment, Job, ModelVersion, Platform, Production, Resource
 from lib.records import now
@@ -210,6 +210,7 @@ class TestPlatform:
     def test_an_empty_workspace_has_nothing(self, ground: Ground, empty: Platform) -> None:
         assert empty.find_run("any") is None
         assert empty.find_model(1) is None
+        assert empty.versions() == []
         assert empty.production() is None
         assert empty.history() == []
         assert empty.find_image("0" * 64) is None
@@ -273,6 +274,9 @@ class TestPlatform:
         assert one.version == 1
         assert one.tags == {"alpha": "0.05"}
         assert ground.platform.find_model(1) == one
+        versions = ground.platform.versions()
+        assert versions[0] == one
+        assert [found.version for found in versions] == sorted(found.version for found in versions)
         assert str(one.version) in listed(ground.platform, "model")
         run = ground.platform.find_run(ground.job(0.05).fingerprint)
         assert run is not None
@@ -328,8 +332,13 @@ class TestPlatform:
         assert ground.image(one.version, "\n# built once\n") == digest
         assert ground.platform.find_image(digest) == found
         assert list(listed(ground.platform, "image")).count(digest) == 1
+        content = ground.platform.image_content(digest)
+        assert list(faults(content, digest)) == []
+        assert (content / "service/score.py").read_text().endswith("# built once\n")
         ground.platform.remove(listed(ground.platform, "image")[digest])
         assert ground.platform.find_image(digest) is None
+        with pytest.raises(ReleaseError, match="not there any more"):
+            ground.platform.image_content(digest)
 
     # Services
 

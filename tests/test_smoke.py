@@ -279,8 +279,9 @@ def test_a_service_that_is_not_there_fails_every_check() -> None:
 
 
 def test_latency_is_measured_on_answers(serve: Callable[[Service], str]) -> None:
-    p50_ms, p99_ms = smoke.latency_ms(serve(Service()), KEYS[0], ROWS)
-    assert 0 < p50_ms <= p99_ms
+    times = smoke.latencies_ms(serve(Service()), KEYS[0], ROWS)
+    assert len(times) == smoke.REQUESTS
+    assert min(times) > 0
 
 
 @pytest.mark.parametrize("service", [EndsEarly(), FailsEarly()], ids=lambda value: type(value).__name__)
@@ -288,4 +289,4 @@ def test_a_service_that_fails_while_its_latency_is_measured_is_a_release_error(
     serve: Callable[[Service], str], service: Service
 ) -> None:  # defect 17: only a release error brings the last version back
     with pytest.raises(ReleaseError):
-        smoke.latency_ms(serve(service), KEYS[0], ROWS)
+        smoke.latencies_ms(serve(service), KEYS[0], ROWS)

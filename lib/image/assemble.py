@@ -6,6 +6,7 @@ machine.
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from lib.errors import ReleaseError
@@ -48,13 +49,21 @@ def assemble(root: Path, model: Path) -> Image:
 
 def verify(folder: Path, expected: str) -> None:
     """Check an image's files against its manifest and digest; the model may be elsewhere. Raises ReleaseError."""
+    for fault in faults(folder, expected):
+        raise ReleaseError(f"image {expected[:12]} is damaged: {fault}\nDelete {folder}")
+
+
+def faults(folder: Path, expected: str) -> Iterator[str]:
+    """Yield what is wrong with an image's files. An image whose model is elsewhere has no folder for it."""
     manifest = folder / "manifest.json"
     if not manifest.is_file() or digest_file(manifest) != expected:
-        raise ReleaseError(f"image {expected[:12]} is damaged: {manifest} is not its manifest\nDelete {folder}")
+        yield f"{manifest} is not its manifest"
+        return
     for name, sha256 in json.loads(manifest.read_bytes())["files"].items():
         path = folder / name
-        if name != MODEL_PATH and not (path.is_file() and digest_file(path) == sha256):
-            raise ReleaseError(f"image {expected[:12]} is damaged: {path} is not what was built\nDelete {folder}")
+        elsewhere = name == MODEL_PATH and not path.parent.is_dir()
+        if not elsewhere and not (path.is_file() and digest_file(path) == sha256):
+            yield f"{path} is not what was built"
 
 
 def pins(environment: Path) -> dict[str, str]:

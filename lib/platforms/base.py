@@ -149,6 +149,9 @@ class Platform(Protocol):
     def find_model(self, version: int) -> ModelVersion | None:
         """Return a version, or None where it does not exist."""
 
+    def versions(self) -> list[ModelVersion]:
+        """Return all versions, the oldest first."""
+
     def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
         """Register a run's model; the same content is registered once."""
 
@@ -166,6 +169,11 @@ class Platform(Protocol):
 
     def find_image(self, digest: str) -> str | None:
         """Return where an image is, or None where it is not built."""
+
+    def image_content(self, digest: str) -> Path:
+        """Return the folder of an image's content on this machine, which the caller verifies; where the platform keeps
+        the model in its registry alone, the content has none. Raises ReleaseError where the image is not there.
+        """
 
     def build_image(self, digest: str, folder: Path) -> str:
         """Build an image from its folder and return where it is; the same digest is built once."""

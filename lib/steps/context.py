@@ -1,9 +1,11 @@
 """What every step works with."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from lib import repository
 from lib.fingerprints import Fingerprint
 from lib.interpreter import Interpreter
 from lib.platforms.base import Platform
@@ -29,6 +31,11 @@ class Context:
     forced: bool = False
     found: dict[type[Record], tuple[Record, str]] = field(default_factory=dict)
     absences: dict[str, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def commit(self) -> str:
+        """The project's commit, looked up once; see Record."""
+        return repository.commit(self.settings.root)
 
     def get(self, kind: type[R]) -> R:
         """Return the record of a step that is known to be fresh."""

@@ -1,8 +1,8 @@
 """Register: keep the run's model as a version, with what it was made of and why it was let through."""
 
-from lib.files import digest
 from lib.fingerprints import Fingerprint, of_settings
-from lib.records import EvaluationRecord, ModelRecord, RunRecord, encode
+from lib.lineage import tags_of
+from lib.records import EvaluationRecord, ModelRecord, RunRecord
 from lib.steps.context import Context
 
 
@@ -22,14 +22,7 @@ def register_absent(context: Context, record: ModelRecord) -> str:
 def register(context: Context, inputs: Fingerprint, previous: str) -> ModelRecord:
     """Register the run's model with what it was made of and why it was let through."""
     run, evaluation = context.get(RunRecord), context.get(EvaluationRecord)
-    tags = {
-        "outcome": evaluation.verdict.outcome,
-        "metric": f"{evaluation.verdict.metric} {evaluation.verdict.candidate:.6g}",
-        "commit": run.commit,
-        "inputs": digest(encode(run.inputs)),
-        "data": run.outputs["data.json"],
-    }
-    model = context.platform.register(run.run_id, tags)
+    model = context.platform.register(run.run_id, tags_of(run, evaluation))
     return ModelRecord(
         inputs=inputs, previous=previous, name=model.name, version=model.version, sha256=model.sha256, run_id=run.run_id
     )

@@ -1,10 +1,12 @@
 """Test the deployed services; when production passes, and only then, the production pointer moves."""
 
+import statistics
 from typing import Any
 
 from lib import smoke
 from lib.errors import UnhealthyError
 from lib.fingerprints import Fingerprint
+from lib.lineage import someone
 from lib.platforms.base import Deployment, Production
 from lib.records import (
     AciRecord,
@@ -51,12 +53,13 @@ def try_service(context: Context, target: Target, service: WebserviceRecord) -> 
     ]
     if faults := [f"{name}: {fault}" for name, fault in done if fault]:
         raise UnhealthyError(f"{service.name} failed {len(faults)} of {len(done)} checks: " + "; ".join(faults[:2]))
-    p50_ms, p99_ms = smoke.latency_ms(service.scoring_uri, keys[0], image.rows)
+    times = smoke.latencies_ms(service.scoring_uri, keys[0], image.rows)
     return {
         "scoring_uri": service.scoring_uri,
         "checks": [name for name, _ in done],
-        "p50_ms": p50_ms,
-        "p99_ms": p99_ms,
+        "p50_ms": statistics.median(times),
+        "p99_ms": statistics.quantiles(times, n=100)[98],
+        "latencies_ms": [round(time, 2) for time in times],
     }
 
 
@@ -75,6 +78,7 @@ def test_aks(context: Context, inputs: Fingerprint, previous: str) -> AksTestRec
     verdict = context.get(EvaluationRecord).verdict
     evidence = {"run": context.get(RunRecord).run_id, "verdict": "; ".join(verdict.reasons), "outcome": verdict.outcome}
     evidence["test"] = f"{len(found['checks'])} checks, p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms"
+    evidence |= {"by": someone(), "commit": context.commit}
     context.platform.promote(
         Production(version=service.model_version, image=service.image, since=now(), evidence=evidence)
     )

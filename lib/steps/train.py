@@ -1,8 +1,6 @@
 """Train: run model/train.py, unless the same inputs were trained before."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 
@@ -35,7 +33,7 @@ def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
         compute=settings.train.compute,
         parameters=settings.train.parameters,
         fingerprint=digest(encode(inputs)),
-        commit=commit(context.settings.root),
+        commit=context.commit,
         timeout_s=settings.train.timeout_s,
     )
     run = (None if context.forced else context.platform.find_run(job.fingerprint)) or run_job(context, job)
@@ -45,7 +43,6 @@ def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
         run_id=run.run_id,
         experiment=job.experiment,
         **msgspec.structs.asdict(run.place),
-        commit=job.commit,
         metrics=run.metrics,
         outputs=run.outputs,
     )
@@ -60,11 +57,3 @@ def run_job(context: Context, job: Job) -> Run:
         if run_id and context.ask(f"Run {run_id} goes on, and the next `invoke train` takes it up. Cancel it?"):
             context.platform.cancel(run_id)
         raise
-
-
-def commit(root: Path) -> str:
-    """Return the commit of the project, marked where files differ from it; empty outside of git."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=root, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()

@@ -97,6 +97,12 @@ class Images:
 
     def content(self, digest: str) -> Path:
         """Return an image's content on this machine, verified. Raises ReleaseError where there is no such image."""
+        place = self.fetch(digest)
+        verify(place, digest)
+        return place
+
+    def fetch(self, digest: str) -> Path:
+        """Return an image's content on this machine, downloaded where it is not here yet."""
         place = self.cache / digest
         if not place.is_dir():
             found = self.entry(digest)
@@ -106,7 +112,6 @@ class Images:
             content = patiently(f"image {digest[:12]}", lambda: found.download(target_dir=str(aside), exist_ok=True))
             Path(content).rename(place)
             shutil.rmtree(aside, ignore_errors=True)
-        verify(place, digest)
         return place
 
     def remove(self, digest: str) -> None:

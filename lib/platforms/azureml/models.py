@@ -43,6 +43,10 @@ class Models:
         found = self.get(version)
         return plain(found) if found else None
 
+    def versions(self) -> list[ModelVersion]:
+        """Return all versions, the oldest first."""
+        return sorted(map(plain, self.query()), key=lambda model: model.version)
+
     def of_content(self, sha256: str) -> list[Model]:
         """Return the versions with this content, the first one first."""
         found = self.query(properties=[["sha256", sha256]])

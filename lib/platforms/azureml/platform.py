@@ -150,6 +150,9 @@ class AzuremlPlatform:
     def find_model(self, version: int) -> ModelVersion | None:
         return self.models.find(version)
 
+    def versions(self) -> list[ModelVersion]:
+        return self.models.versions()
+
     def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
         return self.models.register(run_id, tags)
 
@@ -169,6 +172,9 @@ class AzuremlPlatform:
 
     def find_image(self, digest: str) -> str | None:
         return self.images.find(digest)
+
+    def image_content(self, digest: str) -> Path:
+        return self.images.fetch(digest)
 
     def build_image(self, digest: str, folder: Path) -> str:
         return self.images.build(digest, folder)
@@ -202,8 +208,7 @@ class AzuremlPlatform:
             for one in self.images.entries()
         ]
         models = [
-            Resource(kind="model", name=str(one.version), detail=f"of run {one.properties.get('run_id', '')}")
-            for one in sorted(self.models.query(), key=lambda one: int(one.version))
+            Resource(kind="model", name=str(one.version), detail=f"of run {one.run_id}") for one in self.versions()
         ]
         made = [
             Resource(kind="compute", name=name, detail="created or attached from here")

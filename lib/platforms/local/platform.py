@@ -34,6 +34,8 @@ from lib.platforms.local.store import Store
 from lib.records import now
 from lib.settings import Secret, Service, Settings
 
+MODELS = "SELECT * FROM models WHERE name = ? AND deleted_at IS NULL"
+
 
 class LocalPlatform:
     """The workspace in one folder; see lib/platforms/base.py for what each method promises."""
@@ -150,9 +152,11 @@ class LocalPlatform:
 
     def one_model(self, condition: str, value: Any) -> ModelVersion | None:
         """Return the model's version that meets a condition."""
-        query = f"SELECT * FROM models WHERE name = ? AND deleted_at IS NULL AND {condition}"  # noqa: S608 - conditions are ours
-        row = self.store.one(query, self.model.name, value)
+        row = self.store.one(f"{MODELS} AND {condition}", self.model.name, value)
         return as_model(row) if row else None
+
+    def versions(self) -> list[ModelVersion]:
+        return [as_model(row) for row in self.store.all(f"{MODELS} ORDER BY version", self.model.name)]
 
     def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
         sha256 = self.contents.add(self.output(run_id, MODEL))
@@ -212,6 +216,11 @@ class LocalPlatform:
         folder = self.images / digest
         return str(folder) if folder.is_dir() else None
 
+    def image_content(self, digest: str) -> Path:
+        if not (self.images / digest).is_dir():
+            raise ReleaseError(f"image {digest[:12]} is not there any more\n`invoke image --force` builds it anew")
+        return self.images / digest
+
     def build_image(self, digest: str, folder: Path) -> str:
         if not (found := self.find_image(digest)):
             aside = self.images / ".aside"  # what an interrupted build left is in nobody's way
@@ -249,10 +258,9 @@ class LocalPlatform:
         images = [
             Resource(kind="image", name=path.name, detail=str(path)) for path in sorted(self.images.glob("[!.]*"))
         ]
-        rows = self.store.all(
-            "SELECT * FROM models WHERE name = ? AND deleted_at IS NULL ORDER BY version", self.model.name
-        )
-        models = [Resource(kind="model", name=str(row["version"]), detail=f"of run {row['run_id']}") for row in rows]
+        models = [
+            Resource(kind="model", name=str(one.version), detail=f"of run {one.run_id}") for one in self.versions()
+        ]
         runs = Resource(
             kind="workspace",
             name=str(self.folder),

@@ -1,61 +1,35 @@
-"""What people see of a release: lines as it goes, tables, and the summary at its end."""
+"""What people see of a release on a terminal: tables, and the summary at its end."""
 
 import json
+import shutil
 import sys
 from typing import Any
 
 from lib.graph import State
 from lib.platforms.base import Finding, Production
 from lib.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord, Record
+from lib.report.progress import coloured
 from lib.steps.context import Context
 
-COLOURS = {"done": "32", "fresh": "2", "stale": "33", "missing": "33", "held": "35", "failed": "31", "running": "33"}
-
-
-def coloured(text: str, kind: str) -> str:
-    """Colour a word on a terminal."""
-    return f"\033[{COLOURS[kind]}m{text}\033[0m" if sys.stdout.isatty() else text
-
-
-class Progress:
-    """Tells a release step by step. On a terminal the line of a running step is replaced by its result."""
-
-    def __init__(self) -> None:
-        self.live = sys.stdout.isatty()
-        self.running = ""
-
-    def watch(self, state: State) -> None:
-        """Tell a state as it comes."""
-        what = state.record.summary if state.record and state.kind in ("done", "fresh") else state.because
-        word = {"done": "done", "fresh": "fresh", "held": "skipped: held"}.get(state.kind, "...")
-        took = f" ({state.seconds:.1f} s)" if state.seconds is not None else ""
-        shown = "" if state.kind == "held" else f"  {what}{took}"
-        self.line(f"{state.step:<9} {coloured(f'{word:<5}', state.kind)}{shown}", running=word == "...")
-
-    def tell(self, line: str) -> None:
-        """Tell a line of a step's own log."""
-        running = self.running
-        self.line(f"          | {line}")
-        if running:
-            self.line(running, running=True)
-
-    def line(self, text: str, running: bool = False) -> None:
-        """Print a line; on a terminal that of a running step stays open until the next one takes its place."""
-        start = "\r\033[K" if self.running else ""
-        end = "" if running and self.live else "\n"
-        print(f"{start}{text}", end=end, flush=True)
-        self.running = text if running and self.live else ""
+BESIDE = len("aci_test   missing  ")  # what stands before the reason in a line
 
 
 def status_table(states: list[State]) -> str:
     """Tell every step's state, and why."""
     from tabulate import tabulate
 
-    rows = [
-        [state.step, coloured(state.kind, state.kind), state.because or (state.record.summary if state.record else "")]
-        for state in states
-    ]
-    return tabulate(rows, headers=["step", "state", "because"], tablefmt="simple", maxcolwidths=[None, None, 90])
+    rows = [[state.step, coloured(state.kind, state.kind), one_line(state)] for state in states]
+    table = tabulate(rows, headers=["step", "state", "because"], tablefmt="simple")
+    stale = next((state.step for state in states if state.kind in ("stale", "failed")), "")
+    return f"{table}\n\nAll of it: `invoke why {stale}`" if stale else table
+
+
+def one_line(state: State) -> str:
+    """Tell why a step is as it is; on a terminal as much as its line has room for."""
+    what = state.because or (state.record.summary if state.record else "")
+    line = ". ".join(what.splitlines())
+    room = shutil.get_terminal_size().columns - BESIDE if sys.stdout.isatty() else len(line)
+    return line if len(line) <= room else line[: max(room, 1) - 1] + "…"
 
 
 def status_json(states: list[State]) -> str:

@@ -1,0 +1,145 @@
+"""The facts that a report tells of a release: its records, and what the platform and git know beside them."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from lib.errors import NotFreshError, ReleaseError
+from lib.fingerprints import Change
+from lib.gate import Rule, Verdict
+from lib.platforms.base import ModelVersion, Production
+from lib.records import (
+    AciTestRecord,
+    AksTestRecord,
+    EvaluationRecord,
+    FailureRecord,
+    ImageRecord,
+    ModelRecord,
+    RunRecord,
+    TestRecord,
+    now,
+)
+from lib.report.chain import Chain, belonging, found
+from lib.report.comparison import Version, changes, commits, versions
+from lib.report.predictions import Classification, Regression, predictions
+from lib.settings import Secret, Settings
+from lib.steps import STEPS
+from lib.steps.context import Context, R
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report tells. Whatever is not there is None or empty, as a release may have ended at any step.
+
+    `before` is the version that the gate compared with, `unpredicted` says why there are no predictions.
+    """
+
+    name: str
+    description: str
+    platform: str
+    made_at: str
+    chain: Chain
+    failure: FailureRecord | None
+    production: Production | None
+    data: dict[str, Any]
+    rule: Rule | None
+    predictions: Regression | Classification | None
+    unpredicted: str
+    versions: list[Version]
+    before: ModelVersion | None
+    changes: list[Change]
+    commits: list[str]
+
+    def get(self, kind: type[R]) -> R | None:
+        """Return a record of this release, None where it has none."""
+        return found(self.chain, kind)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The gate's verdict."""
+        evaluation = self.get(EvaluationRecord)
+        return evaluation.verdict if evaluation else None
+
+    @property
+    def tests(self) -> list[tuple[str, TestRecord]]:
+        """The tests of the services."""
+        kinds: list[tuple[str, type[TestRecord]]] = [("Staging", AciTestRecord), ("Production", AksTestRecord)]
+        return [(name, test) for name, kind in kinds if (test := self.get(kind))]
+
+    @property
+    def next_step(self) -> str:
+        """The first step that this release has not done, empty where it has done all."""
+        return next((step.name for step in STEPS if step.record not in self.chain), "")
+
+    @property
+    def serves(self) -> bool:
+        """Whether production is at this release's version and image now."""
+        model, image = self.get(ModelRecord), self.get(ImageRecord)
+        if not (model and image and self.production):
+            return False
+        return (model.version, image.digest) == (self.production.version, self.production.image)
+
+
+def gather(context: Context) -> Facts:
+    """Gather the facts of the newest release. Raises NotFreshError where there is no record of any."""
+    chain, failure = belonging(context), context.records.failure()
+    if not chain and not failure:
+        raise NotFreshError(
+            f"there is nothing to report: {context.records.folder} has no {RunRecord.filename}\n"
+            "`invoke release` makes a release"
+        )
+    platform, model = context.platform, context.settings.release.model
+    run, evaluation = found(chain, RunRecord), found(chain, EvaluationRecord)
+    shown, why_not = looked_at(context, run) if run else (None, "")
+    production, history = platform.production(), platform.history()
+    against = evaluation.against if evaluation else production.version if production else None
+    before = platform.find_model(against) if run and against else None
+    return Facts(
+        name=model.name,
+        description=model.description,
+        platform=platform.name,
+        made_at=now(),
+        chain=chain,
+        failure=redacted(failure, context.settings) if failure else None,
+        production=production,
+        data=data_of(context, run) if run else {},
+        rule=rule_of(evaluation) if evaluation else None,
+        predictions=shown,
+        unpredicted=why_not,
+        versions=versions(platform.versions(), history, chain),
+        before=before,
+        changes=changes(context, chain, before, history) if before else [],
+        commits=commits(context, run, before) if run and before else [],
+    )
+
+
+def redacted(failure: FailureRecord, settings: Settings) -> FailureRecord:
+    """Take secrets out of a message, which may be that of any program, before others read it."""
+    message = failure.message
+    for secret in msgspec.structs.asdict(settings.environment).values():
+        if isinstance(secret, Secret):
+            message = message.replace(secret.reveal(), "***")
+    return msgspec.structs.replace(failure, message=message)
+
+
+def rule_of(evaluation: EvaluationRecord) -> Rule:
+    """Return the rule by which a verdict was found, from what the evaluation depended on."""
+    settings = {name.removeprefix("gate."): json.loads(value) for name, value in evaluation.inputs.items()}
+    return msgspec.convert(settings, Rule)
+
+
+def looked_at(context: Context, run: RunRecord) -> tuple[Regression | Classification | None, str]:
+    """Return the model's predictions for the held-out rows, or why there are none."""
+    try:
+        return predictions(context, run.run_id), ""
+    except ReleaseError as error:
+        return None, str(error).splitlines()[0]
+
+
+def data_of(context: Context, run: RunRecord) -> dict[str, Any]:
+    """Return what identifies the data; empty where it is not there any more."""
+    try:
+        content = json.loads(context.platform.output(run.run_id, "data.json").read_bytes())
+    except (ReleaseError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {"data": content}

@@ -1,0 +1,196 @@
+"""What a report says in words and numbers, the same on the page and in Markdown."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from lib.gate import Verdict
+from lib.graph import task_of
+from lib.records import (
+    EvaluationRecord,
+    ImageRecord,
+    ModelRecord,
+    Record,
+    RunRecord,
+    TestRecord,
+    WebserviceRecord,
+)
+from lib.report.facts import Facts
+from lib.report.svg import number, signed
+from lib.repository import DIRTY
+from lib.steps import STEPS
+
+Kind = Literal["done", "held", "failed", "partial"]
+BADGES = {"first": "first release", "promote": "promoted", "unchanged": "unchanged", "hold": "held back"}
+TITLES = {
+    "train": "Run",
+    "evaluate": "Verdict",
+    "register": "Model version",
+    "image": "Image",
+    "aci": "Staging service",
+    "aci_test": "Test of staging",
+    "aks": "Production service",
+    "test": "Test of production",
+}
+PARAMETER = "train.parameters."
+SHORT = 12
+
+
+class Headline(msgspec.Struct, frozen=True):
+    """How a release ended, and why: `kind` is what colours it."""
+
+    kind: Kind
+    badge: str
+    title: str
+    reasons: list[str]
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A number that a reader looks for first."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A line of a table: a metric, or a link of the lineage with its digest and time."""
+
+    title: str
+    what: str
+    digest: str = ""
+    at: str = ""
+    more: str = ""
+
+
+def headline(facts: Facts) -> Headline:
+    """Say how a release ended."""
+    verdict, step = facts.verdict, facts.next_step
+    reasons = reasons_of(verdict) if verdict else []
+    if verdict and verdict.outcome == "hold":
+        stays = f"Version {facts.production.version} stays in production" if facts.production else "Nothing goes out"
+        return Headline("held", BADGES["hold"], stays, reasons)
+    if facts.failure and facts.failure.step == step:
+        return Headline("failed", "failed", f"Failed at {step}", [*facts.failure.message.splitlines(), *reasons])
+    badge = BADGES[verdict.outcome] if verdict else "not evaluated"
+    if step:
+        return Headline("partial", badge, unfinished(facts), [*reasons, f"`invoke {task_of(step)}` goes on from here"])
+    model = facts.get(ModelRecord)
+    version = f"Version {model.version}" if model else "It"
+    if facts.serves and facts.production:
+        return Headline("done", badge, f"{version} is in production", reasons)
+    now = f"version {facts.production.version} is" if facts.production else "nothing is"
+    return Headline("done", badge, f"{version} was put in production; {now} there now", reasons)
+
+
+def reasons_of(verdict: Verdict) -> list[str]:
+    """Return a verdict's reasons as they read afterwards."""
+    if verdict.outcome != "first":
+        return verdict.reasons
+    return [f"The first model: nothing was in production before; {verdict.metric} {number(verdict.candidate)}"]
+
+
+def unfinished(facts: Facts) -> str:
+    """Say how far a release came."""
+    model = facts.get(ModelRecord)
+    if model and facts.production and model.version == facts.production.version:
+        return f"Version {model.version} is in production; this release of it is not complete"
+    if model:
+        return f"Version {model.version} is not in production yet"
+    return "Let through, not registered yet" if facts.verdict else "Trained, not evaluated yet"
+
+
+def notices(facts: Facts) -> Iterator[str]:
+    """Say what a reader must not miss."""
+    verdict, failure = facts.verdict, facts.failure
+    if failure and (failure.step != facts.next_step or (verdict and verdict.outcome == "hold")):
+        yield f"Since then {failure.step} failed ({when(failure.failed_at)}): {failure.message.splitlines()[0]}"
+    run = facts.get(RunRecord)
+    if run and run.commit.endswith(DIRTY):
+        yield "Trained from files that were not all committed: the commit alone does not make this model again"
+
+
+def figures(facts: Facts) -> Iterator[Figure]:
+    """Yield the numbers that a reader looks for first."""
+    run, verdict = facts.get(RunRecord), facts.verdict
+    if verdict:
+        beside = f"{number(verdict.production)} in production" if verdict.production is not None else floor(facts)
+        yield Figure(verdict.metric, number(verdict.candidate), beside)
+    elif run:
+        yield from (Figure(name, number(value), "as trained") for name, value in list(run.metrics.items())[:2])
+    if verdict and verdict.improvement is not None:
+        low, high = verdict.interval or (None, None)
+        spread = "" if low is None or high is None else f"95 % from {signed(low)} to {signed(high)}"
+        yield Figure("improvement", signed(verdict.improvement), spread)
+    for name, test in facts.tests:
+        yield Figure(f"{name.lower()}, p50", f"{test.p50_ms:.1f} ms", f"p99 {test.p99_ms:.1f} ms")
+
+
+def floor(facts: Facts) -> str:
+    """Say what the gate's floor is."""
+    return f"the floor is {number(facts.rule.floor)}" if facts.rule and facts.rule.floor is not None else ""
+
+
+def metrics(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each metric of the model, of the one in production, and their difference."""
+    evaluation, run = facts.get(EvaluationRecord), facts.get(RunRecord)
+    mine = evaluation.metrics if evaluation else run.metrics if run else {}
+    theirs = evaluation.production_metrics if evaluation else {}
+    for name, value in mine.items():
+        beside = theirs.get(name)
+        yield name, number(value), *(("", "") if beside is None else (number(beside), signed(value - beside)))
+
+
+def lineage(facts: Facts) -> Iterator[Row]:
+    """Yield the links from the data to the service in production; those that are not there yet have no time."""
+    run = facts.get(RunRecord)
+    if run:
+        told = ", ".join(f"{name} {value}" for name, value in facts.data.items() if name != "sha256")
+        yield Row("Data", told or "as data.json says", run.outputs["data.json"], run.created_at)
+    for step in STEPS:
+        if step.record in facts.chain:
+            record, digest = facts.chain[step.record]
+            yield Row(TITLES[step.name], *made(record, digest), record.created_at, more(record))
+        else:
+            yield Row(TITLES[step.name], "")
+    if facts.serves and facts.production:
+        by = facts.production.evidence.get("by")
+        yield Row("In production", f"moved there by {by}" if by else "since then", at=facts.production.since)
+    else:
+        yield Row("In production", "" if facts.next_step else "another version is there now")
+
+
+def made(record: Record, digest: str) -> tuple[str, str]:
+    """Return what a step made, and the digest of that: its content's where it has one, else its record's."""
+    what = record.summary
+    match record:
+        case RunRecord():
+            what, digest = record.run_id, record.outputs["model.joblib"]
+        case EvaluationRecord():
+            what = BADGES[record.verdict.outcome]
+        case ModelRecord():
+            digest = record.sha256
+        case ImageRecord():
+            what, digest = "service/ with the model and its environment", record.digest
+        case WebserviceRecord():
+            what = f"{record.name}, {record.scoring_uri}"
+        case TestRecord():
+            what = f"{len(record.checks)} checks passed"
+    return what, digest
+
+
+def more(record: Record) -> str:
+    """Return what a run was made of."""
+    if not isinstance(record, RunRecord):
+        return ""
+    parameters = [
+        f"{name.removeprefix(PARAMETER)} {value}" for name, value in record.inputs.items() if name.startswith(PARAMETER)
+    ]
+    commit = [f"commit {record.commit.removesuffix(DIRTY)[:SHORT]}"] if record.commit else []
+    return ", ".join([*parameters, f"on {record.compute}", f"Python {record.inputs.get('python', '')}", *commit])
+
+
+def when(time: str) -> str:
+    """Write a time for people."""
+    return time.replace("T", " ").replace("+00:00", " UTC")

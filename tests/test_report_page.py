@@ -1,0 +1,217 @@
+"""`invoke report`: one page that needs nothing else, looked at in a real browser, and Markdown for a pull request."""
+
+import contextlib
+import html.parser
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser import dom, look
+from tests.project import Project, changed, error, record, states
+from tests.test_own_model import own  # noqa: F401 - a fixture
+
+TOML = "config/release.toml"
+MOST_BYTES = 300_000
+NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script> | @someone `code` **bold**"
+
+
+class Report:
+    """What `invoke report` has made of a project: a page, and the same in Markdown."""
+
+    def __init__(self, project: Project, **environment: str) -> None:
+        self.page, markdown = map(Path, project.invoke("report", **environment).split())
+        assert (self.page.name, markdown.name) == ("report.html", "report.md")
+        assert self.page.parent == markdown.parent == project.root / "artifacts/local"
+        assert self.page.stat().st_size < MOST_BYTES
+        self.markdown = markdown.read_text()
+        self.html = self.page.read_text()
+        self.dom = dom(self.page)
+
+    @property
+    def text(self) -> str:
+        """What the page says, as the browser has it."""
+        body = self.dom.partition("<body>")[2]
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+@pytest.fixture(scope="module")
+def first(released: Project) -> Report:
+    """Give the report of a first release."""
+    return Report(released)
+
+
+@contextlib.contextmanager
+def kept(project: Project) -> Iterator[None]:
+    """Put the records back as they were."""
+    folder = project.root / "artifacts/local"
+    before = {path: path.read_bytes() for path in folder.glob("*.json")}
+    try:
+        yield
+    finally:
+        for path in {*folder.glob("*.json")} - before.keys():
+            path.unlink()
+        for path, content in before.items():
+            path.write_bytes(content)
+
+
+class Loads(html.parser.HTMLParser):
+    """Collects what a page would load or run."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: set[str] = set()
+        self.tags: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        names = ("src", "href", "srcset", "data", "action", "poster", "background", "xlink:href")
+        self.addresses |= {value or "" for name, value in attrs if name in names or name.startswith("on")}
+
+
+def test_a_release_is_told_and_nothing_else_is_changed(released: Project, first: Report) -> None:
+    shown, markdown = first.text, first.markdown
+    for part in (
+        "Version 1 is in production",
+        "The first model: nothing was in production before; mse 2,866.31",
+        "floor 4,000",
+        "Predictions on the held-out rows",
+        "Residuals of 89 held-out rows",
+        "milliseconds, on a logarithmic scale",
+        "alpha 0.05, seed 42, on local, Python 3.",
+        "rows 353",
+        "Test of production 9 checks passed",
+        record(released, "image.json")["digest"][:12],
+        record(released, "aks_webservice.json")["created_at"].replace("T", " ").replace("+00:00", " UTC"),
+    ):
+        assert part in shown
+    assert "not yet" not in shown
+    assert markdown.startswith("## diabetes: Version 1 is in production\n\n**first release**: The first model")
+    assert "| mse | 2,866.31 |" in markdown
+    assert "| Production | 9 passed | " in markdown
+    assert set(states(released).values()) == {"fresh"}
+
+
+def test_every_plot_says_in_words_what_it_shows(first: Report) -> None:
+    plots = re.findall(r"<svg[^>]*>", first.dom)
+    assert len(plots) == 4
+    assert all(re.search(r'role="img" aria-label="[^"]{40,}"', plot) for plot in plots)
+
+
+def test_the_page_loads_and_runs_nothing(first: Report) -> None:
+    found = Loads(first.html)
+    assert found.addresses == {"data:,"}
+    assert not found.tags & {"script", "img", "iframe", "object", "embed", "base", "form"}
+    style = first.html.partition("<style>")[2].partition("</style>")[0]
+    assert "color-scheme" in style
+    assert not re.search(r"url\(|@import|expression", style)
+    assert "default-src 'none'" in first.html, "and the browser is told to refuse it"
+
+
+def test_it_can_be_read_in_light_and_dark_and_on_a_phone(first: Report, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(first.html)
+    light = look(page, tmp_path / "light.png")
+    dark = look(page, tmp_path / "dark.png", dark=True)
+    phone = look(page, tmp_path / "phone.png", width=390, height=2400)
+    assert light.brightness > 220
+    assert dark.brightness < 60
+    assert phone.brightness > 200
+    assert min(one.colours for one in (light, dark, phone)) > 100, "a picture is blank"
+    assert (phone.width, phone.blank_at_the_right(6)) == (195, True)
+
+
+@pytest.mark.slow
+def test_a_held_release_says_what_stays_and_what_changed(released: Project) -> None:
+    with kept(released), changed(released, TOML, "alpha = 0.05", "alpha = 1.0"):
+        released.invoke("evaluate")
+        held = Report(released)
+        shown, markdown = held.text, held.markdown
+    for part in (
+        "Version 1 stays in production held back mse 3077.42 against 2866.31 in production: not better",
+        "as good as production",
+        "What changed since version 1",
+        "train.parameters.alpha 0.05 1.0",
+        "Model version not reached",
+        "this run",
+    ):
+        assert part in shown
+    assert "| mse | 3,077.42 | 2,866.31 | +211.1 |" in markdown
+    assert "| `train.parameters.alpha` | `0.05` | `1.0` |" in markdown
+    assert re.search(
+        r"Improvement in mse \N{MINUS SIGN}211.1, 95 % interval \N{MINUS SIGN}\d+.*the gate asks for 0 or more",
+        markdown,
+    )
+
+
+@pytest.mark.slow
+def test_thirty_versions_are_drawn_with_those_that_were_in_production(released: Project, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(released.root / ".workspace/workspace.db")) as database:
+        with database:
+            for version in range(2, 31):
+                tags = json.dumps({"metric": f"mse {2900 - 3 * version}", "data": "old" if version < 20 else "new"})
+                row = ("diabetes", version, f"content {version}", "run", tags, "2026-01-01T00:00:00+00:00")
+                database.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
+        found = Report(released)
+        with database:
+            database.execute("DELETE FROM models WHERE version > 1")
+    assert "mse of 30 models, lower is better" in found.dom
+    history = found.dom.partition("mse over versions")[2].partition("</svg>")[0]
+    assert (history.count("<circle"), history.count("dot hollow")) == (30, 29)
+    assert history.count('class="other"') == 2, "the data changed twice"
+    assert look(found.page, tmp_path / "phone.png", width=390, height=2400).blank_at_the_right(6)
+
+
+def test_a_release_that_is_half_done_says_what_goes_on_from_there(released: Project) -> None:
+    with kept(released):
+        (released.root / "artifacts/local/image.json").unlink()
+        found = Report(released)
+    shown = found.text
+    assert "Version 1 is in production; this release of it is not complete" in shown
+    assert "`invoke image` goes on from here" in shown
+    assert "Model version diabetes version 1" in shown
+    assert "Image not yet Staging service not yet" in shown
+    assert "Image" not in found.markdown
+
+
+def test_what_others_wrote_is_shown_as_text_and_secrets_not_at_all(released: Project) -> None:
+    secret = "<b>0123456789abcdef&0123456789abcdef</b>"
+    message = {"step": "train", "message": f"{NASTY} {secret}", "failed_at": "2026-01-01T00:00:00+00:00"}
+    old = 'description = "Ridge regression'
+    with kept(released), changed(released, TOML, old, f"description = '{NASTY}' # \"Ridge"):
+        (released.root / "artifacts/local/failed.json").write_text(json.dumps(message))
+        found = Report(released, SCORING_KEY_PRIMARY=secret)
+    assert not Loads(found.dom).tags & {"script", "img", "b"}
+    assert Loads(found.dom).addresses == {"data:,"}
+    shown = found.text
+    assert shown.startswith(f"diabetes {NASTY}")
+    assert f"Since then train failed (2026-01-01 00:00:00 UTC): {NASTY} ***" in shown
+    assert "0123456789abcdef" not in found.markdown + found.html
+    line = next(line for line in found.markdown.splitlines() if line.startswith("> Since then"))
+    assert r"\<script\>alert(2)\</script\> \| \@someone \`code\` \*\*bold\*\* \*\*\*" in line
+
+
+@pytest.mark.slow
+def test_a_release_that_failed_says_where_and_why(project: Project) -> None:
+    assert "there is nothing to report" in error(project, "report", expect=3)
+    with changed(project, "model/train.py", "    rows = split(args.seed)", "    raise RuntimeError('no data')"):
+        project.invoke("train", expect=1)
+        found = Report(project)
+    assert "Failed at train failed train.py failed with exit code 1: RuntimeError: no data" in found.text
+    assert found.markdown.startswith("## diabetes: Failed at train")
+    assert "Lineage" not in found.markdown + found.text
+
+
+@pytest.mark.slow
+def test_a_classifier_has_its_confusion_and_its_calibration(own: Project) -> None:  # noqa: F811 - the fixture
+    own.edit(TOML, "inverse_penalty = 0.0001", "inverse_penalty = 0.01")
+    own.invoke("evaluate")
+    found = Report(own)
+    assert re.search(r"accuracy 0\.95", found.text)
+    assert "true label (row) by predicted label (column) benign malignant benign 90 0 malignant 7 46" in found.text
+    assert 'aria-label="Calibration, 5 groups of about 29 rows, from the least sure on: sure 0.' in found.dom
+    assert "136 of 143 held-out rows are predicted right" in found.markdown

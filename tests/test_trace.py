@@ -1,0 +1,205 @@
+"""`invoke trace` answers what exactly is serving, and `--verify` names the link that is broken."""
+
+import contextlib
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.project import Project, changed, error, record
+
+TOML = "config/release.toml"
+
+
+def git(project: Project, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org", *arguments]
+    return subprocess.run(command, cwd=project.root, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Give a project in git whose first release has been made; for tests that leave it as they find it."""
+    made = Project(tmp_path_factory.mktemp("released"))
+    git(made, "init", "--quiet")
+    git(made, "add", "--all")
+    git(made, "commit", "--quiet", "--message", "The first model")
+    made.invoke("release")
+    yield made
+    made.close()
+
+
+def trace(project: Project, *flags: str) -> dict[str, Any]:
+    return dict(json.loads(project.invoke("trace", "--format", "json", *flags)))
+
+
+def broken(project: Project, *flags: str) -> dict[str, str]:
+    """Return the faults that --verify names, by link."""
+    said = re.search(r"^Error: (.*)", project.invoke("trace", "--verify", *flags, expect=1), re.MULTILINE | re.DOTALL)
+    assert said
+    return dict(line.split(" is broken: ", 1) for line in said[1].splitlines())
+
+
+@contextlib.contextmanager
+def spoiled(path: Path, content: bytes = b"spoiled") -> Iterator[None]:
+    """Give a file another content, and then its own again."""
+    before = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+@contextlib.contextmanager
+def stored(project: Project, change: str, back: str) -> Iterator[None]:
+    """Change the workspace's database, and change it back."""
+    with contextlib.closing(sqlite3.connect(project.root / ".workspace/workspace.db")) as database:
+        with database:
+            database.execute(change)
+        try:
+            yield
+        finally:
+            with database:
+                database.execute(back)
+
+
+def content(project: Project, sha256: str) -> Path:
+    """Return where the workspace keeps a content."""
+    return project.root / ".workspace/files" / sha256[:2] / sha256
+
+
+def test_what_serves_is_traced_back_to_its_commit_data_and_environment(released: Project) -> None:
+    found = trace(released)
+    run, image, model = (record(released, name) for name in ("run_id.json", "image.json", "model.json"))
+    assert list(found) == ["service", "image", "model", "run", "commit", "data", "environment", "promotion"]
+    assert (found["service"]["id"], found["service"]["facts"]["version"]) == ("diabetes", 1)
+    assert found["image"]["id"] == image["digest"]
+    assert found["model"]["facts"]["sha256"] == model["sha256"]
+    assert found["run"]["id"] == run["run_id"]
+    assert found["run"]["facts"]["parameters"] == {"alpha": 0.05, "seed": 42}
+    assert found["run"]["facts"]["where"] == "local"
+    assert found["commit"]["id"] == git(released, "rev-parse", "HEAD")
+    assert found["commit"]["facts"] == {"subject": "The first model", "files": "as committed"}
+    assert found["data"]["id"] == run["outputs"]["data.json"]
+    assert found["data"]["facts"]["rows"] == 353
+    assert f"sha256:{found['environment']['id']}" == run["inputs"]["config/conda_dependencies.yml"]
+    assert found["environment"]["facts"]["packages"]["joblib"] == "1.5.3"
+    assert found["environment"]["facts"]["trained_with"] == "the same"
+    assert found["promotion"]["facts"]["outcome"] == "first"
+    assert "@" in found["promotion"]["facts"]["by"]
+    assert not any(link["faults"] or link["checked"] for link in found.values())
+
+
+@pytest.mark.slow
+def test_each_link_is_verified_for_both_services(released: Project) -> None:
+    for service in ("aks", "aci"):
+        found = trace(released, "--verify", "--service", service)
+        assert all(link["checked"] and not link["faults"] for link in found.values())
+        assert "records" in found
+    shown = released.invoke("trace", "--verify")
+    assert shown.count("  ok\n") == 9
+
+
+@pytest.mark.slow
+def test_it_goes_by_the_service_and_not_by_the_records_of_a_release_that_was_held(released: Project) -> None:
+    folder = released.root / "artifacts/local"
+    kept = {path: path.read_bytes() for path in folder.glob("*.json")}
+    with changed(released, TOML, "alpha = 0.05", "alpha = 1.0"):
+        released.invoke("release")
+        assert record(released, "evaluation.json")["verdict"]["outcome"] == "hold"
+        found = trace(released, "--verify")
+    assert found["run"]["facts"]["parameters"]["alpha"] == 0.05
+    shutil.rmtree(folder)
+    assert trace(released, "--verify")["run"] == found["run"], "and it needs no record at all"
+    for path, before in kept.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(before)
+
+
+def test_each_link_that_was_tampered_with_is_named_and_no_other(released: Project) -> None:
+    records, run = released.root / "artifacts/local", record(released, "run_id.json")
+    image = Path(record(released, "image.json")["location"])
+    data, commit = run["outputs"]["data.json"], git(released, "rev-parse", "HEAD")
+    with changed(released, "model/train.py", "Fit the regression.", "Fit it."):
+        git(released, "commit", "--quiet", "--all", "--message", "Another one")
+    other = git(released, "rev-parse", "HEAD")
+    tags = "UPDATE models SET tags = replace(tags, '{}', '{}')"
+    with contextlib.ExitStack() as tampered:
+        for change in (
+            spoiled(image / "service/score.py"),
+            spoiled(content(released, run["outputs"]["metrics.json"])),
+            spoiled(records / "evaluation.json", (records / "evaluation.json").read_bytes() + b"\n"),
+            stored(released, tags.format(data, "0" * 64), tags.format("0" * 64, data)),
+            stored(released, tags.format(commit, other), tags.format(other, commit)),
+            stored(released, "UPDATE production SET version = 7", "UPDATE production SET version = 1"),
+            stored(released, "UPDATE services SET model_version = 7", "UPDATE services SET model_version = 1"),
+        ):
+            tampered.enter_context(change)
+        found = broken(released)
+    git(released, "reset", "--quiet", "--soft", commit)
+    assert "metrics.json of run" in found.pop("run")
+    assert found == {
+        "service": "its header X-Model-Version is 1, not 7",
+        "image": f"{image}/service/score.py is not what was built",
+        "commit": "model/train.py of the commit is not what the model was trained from",
+        "data": f"data.json of the run is not the one that was registered but {data[:12]}",
+        "promotion": f"the production pointer says version 7 of image {image.name[:12]}",
+        "records": "model.json was not built on this evaluation.json",
+    }
+
+
+@pytest.mark.slow
+def test_an_environment_and_a_model_in_the_image_that_were_not_built_into_it_are_named(released: Project) -> None:
+    folder = Path(record(released, "image.json")["location"])
+    with spoiled(folder / "model/1/model.joblib"):
+        assert broken(released) == {"image": f"{folder}/model/1/model.joblib is not what was built"}
+    with spoiled(folder / "conda_dependencies.yml", b"pip:\n"):
+        assert broken(released).keys() == {"image", "environment"}
+    manifest = folder / "manifest.json"
+    with spoiled(manifest, manifest.read_bytes() + b"\n"):
+        assert broken(released) == {"image": f"{manifest} is not its manifest"}
+
+
+@pytest.mark.slow
+def test_a_registered_model_that_is_damaged_or_another_is_named(released: Project) -> None:
+    own, other = record(released, "model.json")["sha256"], record(released, "run_id.json")["outputs"]["data.json"]
+    with spoiled(content(released, own)):
+        found = broken(released)
+    assert found.keys() == {"model", "run"}, "a run's model and a version's are one content"
+    assert "diabetes version 1 is damaged" in found["model"]
+    change = "UPDATE models SET sha256 = '{}'"
+    with stored(released, change.format(other), change.format(own)):
+        found = broken(released)
+    assert found["model"] == f"the image holds another model, {own[:12]}"
+    assert found["run"] == "model.joblib is not the model that was registered"
+    assert "cannot predict" in found["service"]
+
+
+def test_an_answer_that_the_registered_model_would_not_give_is_named(released: Project) -> None:
+    with changed(released, "model/train.py", "np.asarray(data)).tolist()", "np.asarray(data) + 1).tolist()"):
+        found = broken(released)
+    assert found.keys() == {"service"}
+    assert "row 0 gives" in found["service"]
+
+
+def test_a_version_that_was_deleted_is_told_and_what_is_known_is_shown(released: Project) -> None:
+    change = "UPDATE models SET deleted_at = {}"
+    with stored(released, change.format("'now'"), change.format("NULL")):
+        shown = released.invoke("trace")
+        found = broken(released)
+    assert "diabetes version 1 is not in the registry any more" in shown
+    assert "joblib 1.5.3" in shown
+    assert found["model"] == "diabetes version 1 is not in the registry any more"
+
+
+def test_a_service_that_does_not_serve_is_an_error(project: Project, released: Project) -> None:
+    assert "service diabetes was never deployed" in error(project, "trace", expect=1)
+    assert "moon is unknown, known are aci, aks" in error(released, "trace", "--service", "moon", expect=2)
+    released.invoke("stop", "--yes", "--service", "aci")
+    assert "does not answer: it was stopped" in error(released, "trace", "--service", "aci", expect=1)
