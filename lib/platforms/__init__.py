@@ -1,11 +1,14 @@
 """The platforms, imported when used."""
 
 import importlib
+from collections.abc import Iterator
 from typing import cast
 
 from lib.interpreter import Interpreter
 from lib.platforms.base import Platform
+from lib.questions import Topic
 from lib.settings import Settings
+from lib.settings.editing import SettingsFiles
 
 PLATFORMS = {
     "local": "lib.platforms.local.platform:LocalPlatform",
@@ -17,3 +20,9 @@ def connect(settings: Settings, interpreter: Interpreter) -> Platform:
     """Return the platform that .env names."""
     module, name = PLATFORMS[settings.environment.platform].split(":")
     return cast(Platform, getattr(importlib.import_module(module), name)(settings, interpreter))
+
+
+def topics(name: str, files: SettingsFiles) -> Iterator[Topic]:
+    """Give what a person is left to be asked before a release can use a platform."""
+    questions = importlib.import_module(f"lib.platforms.{name}.questions")
+    return cast(Iterator[Topic], questions.topics(files))

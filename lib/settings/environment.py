@@ -25,11 +25,13 @@ class Environment(Struct, frozen=True):
     azure_resource_group: str | None = None
     azure_workspace_name: str | None = None
     azure_location: str | None = None
+    vm_host: str | None = None
     vm_resource_id: str | None = None
     vm_user: str | None = None
     vm_password: Secret | None = None
     vm_ssh_key_file: str | None = None
     vm_ssh_port: str = "22"
+    setup_declined: str | None = None
 
 
 def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
