@@ -89,7 +89,7 @@ class Resource(Plain, frozen=True):
 
 
 class Finding(Plain, frozen=True):
-    """What was looked at. `fix` says what must be done before a release, `hint` what may be; without both all is well."""
+    """What was looked at. `fix` says what must be done before a release, `hint` what may be; else all is well."""
 
     what: str
     fix: str = ""

@@ -18,9 +18,12 @@ TEXTS = {
     "location": "Region",
 }
 ABOUT = """
-Your Azure ML workspace. Nothing that costs money is made unless azureml.create in config/release.toml names it."""
+Your Azure ML workspace. What costs money there: an AKS cluster by the hour, also when nobody calls it, a container
+instance by the second, a training cluster while it trains. None is made unless azureml.create in config/release.toml
+names it."""
 SIGN_IN = """
-The Azure CLI is not signed in. `az login` does that; a service principal is for machines that nobody sits at."""
+Nobody is signed in by the Azure CLI. `az login` does that, or your browser opens when a task needs it; a service
+principal is for machines that nobody sits at."""
 
 
 def topics(files: SettingsFiles) -> Iterator[Topic]:
