@@ -4,8 +4,6 @@ import importlib
 import json
 import re
 import shutil
-import socket
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
