@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from lib import consent, offers, platforms
+from lib.errors import SettingsError
 from lib.questions import Answers, Place, Question, Topic, one_of
 from lib.settings.editing import DOTENV, SettingsFiles
 
@@ -14,8 +15,12 @@ def hold(root: Path, ask: bool) -> None:
 
     What was answered is written topic by topic, so an interruption loses at most the topic it falls into.
     """
+    try:
+        files = SettingsFiles(root)
+    except SettingsError:
+        return  # nothing can be written into what cannot be read; the checks tell what it is
     if not (ask and sys.stdin.isatty() and sys.stdout.isatty()):
-        note(SettingsFiles(root).write({}) if not (root / DOTENV).exists() else [])
+        note(files.write({}))
         return
     for topic in topics(root):
         if answers := answers_to(topic):

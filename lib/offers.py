@@ -69,9 +69,10 @@ def write_completion(root: Path, shell: str, place: Path) -> str:
 
 
 def hooks(root: Path) -> Offer | None:
-    """Offer git's hooks of .pre-commit-config.yaml, unless this is no repository or has hooks of its own elsewhere."""
+    """Offer git's hooks of .pre-commit-config.yaml, where there is a repository that has its hooks in it."""
     found = git(root, "rev-parse", "--git-path", "hooks/pre-commit")
-    if found is None or git(root, "config", "core.hooksPath") is not None:
+    wanted = (root / ".pre-commit-config.yaml").exists()
+    if found is None or not wanted or git(root, "config", "core.hooksPath") is not None:
         return None
     place = root / found.strip()
     what = "check style, types and imports before each commit, by a git hook"

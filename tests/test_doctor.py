@@ -59,6 +59,7 @@ def test_where_all_is_well_it_ends_with_0_and_says_what_it_looked_at(clone: Proj
         (".gitignore", ".env\n", "", ".env: git does not ignore it: add the line .env to .gitignore"),
         ("config/conda_dependencies.yml", "joblib==1.5.3", "joblib", "joblib is not pinned"),
         (TOML, "floor = 4000.0", "flor = 1.0", "flor is unknown"),
+        ("config/config.json", "{", "{{", "config/config.json cannot be read"),
         (TOML, "timeout_s = 600", "timeout_s = -1", "timeout_s"),
         (
             "service/score.py",
@@ -83,6 +84,15 @@ def test_packages_that_differ_are_named(clone: Project) -> None:
         "joblib differ from requirements.txt: run `make env`",
         "config/conda_dependencies.yml pins joblib==1.5.3, requirements.txt joblib==1.5.2: Make them agree",
     ]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "config/conda_dependencies.yml", "config/config.json"])
+def test_a_file_that_is_missing_is_found(clone: Project, name: str) -> None:
+    (clone.root / name).rename(clone.root / "aside")
+    try:
+        assert "is missing" in only_fix(clone)
+    finally:
+        (clone.root / "aside").rename(clone.root / name)
 
 
 def test_a_dotenv_that_others_can_read_is_found(clone: Project) -> None:
@@ -141,6 +151,7 @@ def test_all_comes_at_once_for_people_too(clone: Project) -> None:
 
 def test_hints_are_no_failure(project: Project, tmp_path: Path) -> None:
     project.edit("config/conda_dependencies.yml", "python=3.11", "python=3.9")
+    shutil.copy(ROOT / ".pre-commit-config.yaml", project.root)
     subprocess.run(["git", "init", "--quiet"], cwd=project.root, check=True)
     environment = {"HOME": str(tmp_path / "home"), "SHELL": "/bin/fish", "XDG_CONFIG_HOME": ""}
     hints = {one["what"]: one["hint"] for one in findings(project, expect=0, **environment)["hint"]}

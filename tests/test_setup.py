@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from lib.errors import SettingsError
-from lib.settings.editing import with_entry, with_variable
+from lib.questions import Place
+from lib.settings.editing import SettingsFiles, with_entry, with_variable
 from tests.project import ROOT, Project
 from tests.terminal import INTERRUPT, Terminal
 
@@ -118,6 +119,16 @@ def test_what_is_set_stays_as_it_is_byte_for_byte(newcomer: Home) -> None:
     assert "Ready" in newcomer.project.invoke("setup", **newcomer.environment)
     with newcomer.setup() as terminal:
         assert terminal.end() == 0, terminal.shown
+    assert newcomer.files() == before
+
+
+def test_a_file_that_cannot_be_read_is_told_with_all_else_and_left_alone(newcomer: Home) -> None:
+    newcomer.project.edit("config/config.json", "{", "{{")
+    before = newcomer.files()
+    with newcomer.setup() as terminal:
+        assert terminal.end() == 2
+    assert "config/config.json cannot be read" in terminal.shown
+    assert "uv" in terminal.shown
     assert newcomer.files() == before
 
 
@@ -325,6 +336,17 @@ def test_zsh_is_told_to_read_its_completion_behind_what_is_in_its_settings(newco
 
 
 # How a file is changed
+
+
+def test_a_dotenv_that_is_a_link_stays_one(tmp_path: Path, project: Project) -> None:
+    elsewhere = project.root / "artifacts/secrets"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("A=1\n")
+    (project.root / ".env").symlink_to(elsewhere)
+    assert SettingsFiles(project.root).write({Place(".env", "B"): "2"}) == [".env"]
+    assert (project.root / ".env").is_symlink()
+    assert elsewhere.read_text() == "A=1\nB=2\n"
+    elsewhere.unlink()
 
 
 @pytest.mark.parametrize(

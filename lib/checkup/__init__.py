@@ -7,6 +7,7 @@ from lib import interpreter, offers, platforms
 from lib.checkup.machine import disk, packages, python, pythons, uv
 from lib.checkup.project import agreement, commit, environment_file, ignored, scripts
 from lib.errors import ReleaseError, SettingsError
+from lib.image.assemble import ENVIRONMENT
 from lib.platforms.base import Finding
 from lib.settings import load
 
@@ -14,16 +15,24 @@ from lib.settings import load
 def check(root: Path) -> Iterator[Finding]:
     """Check everything that a release needs, the quickest and nearest first."""
     yield from python(root)
-    yield packages(root)
+    yield from pins(root)
     yield uv()
     yield from environment_file(root)
     yield from ignored(root)
     yield commit(root)
-    yield agreement(root)
-    yield pythons(root)
     yield from scripts(root)
     yield disk(root)
     yield from settings(root)
+
+
+def pins(root: Path) -> Iterator[Finding]:
+    """Check what is installed here, and what an image will be made of."""
+    missing = [name for name in ("requirements.txt", ENVIRONMENT) if not (root / name).is_file()]
+    yield from (Finding(what=name, fix=f"it is missing: git checkout {name}") for name in missing)
+    if not missing:
+        yield packages(root)
+        yield agreement(root)
+        yield pythons(root)
 
 
 def settings(root: Path) -> Iterator[Finding]:

@@ -70,8 +70,7 @@ def uv() -> Finding:
 def pythons(root: Path) -> Finding:
     """Compare this Python with the one that an image or another machine loads the model with."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    path = root / ENVIRONMENT
-    said = re.search(r"^ *- *python *=+ *(\d+\.\d+)", path.read_text() if path.exists() else "", re.MULTILINE)
+    said = re.search(r"^ *- *python *=+ *(\d+\.\d+)", (root / ENVIRONMENT).read_text(), re.MULTILINE)
     if not said or said[1] == here:
         return Finding(what=f"Python {here} here and in {ENVIRONMENT}")
     hint = (
