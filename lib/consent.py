@@ -1,10 +1,12 @@
 """Ask whoever sits at the terminal: before something is stopped or removed, and for what only they can say."""
 
-import getpass
 import sys
+from typing import TYPE_CHECKING
 
 from lib.errors import RefusedError
-from lib.questions import Question
+
+if TYPE_CHECKING:
+    from lib.questions import Question
 
 
 def confirmed(done: str, plan: list[str], yes: bool, production: str = "") -> bool:
@@ -28,7 +30,7 @@ def asked(question: str) -> bool:
     return sys.stdin.isatty() and typed(f"\n{question} [y/N] ").lower() in ("y", "yes")
 
 
-def answered(question: Question) -> str:
+def answered(question: "Question") -> str:
     """Ask until an answer is right; Enter takes what is proposed. Nothing of a secret is shown."""
     proposed = f" [{question.proposed}]" if question.proposed else ""
     while True:
@@ -41,6 +43,8 @@ def answered(question: Question) -> str:
 
 def typed(prompt: str, secret: bool = False) -> str:
     """Return a line that is typed; the end of input (Ctrl-D) interrupts as Ctrl-C does."""
+    import getpass
+
     try:
         return (getpass.getpass(prompt) if secret else input(prompt)).strip()
     except (EOFError, KeyboardInterrupt):

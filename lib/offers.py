@@ -61,7 +61,7 @@ def write_completion(root: Path, shell: str, place: Path) -> str:
     script = run(root, INVOKE, "--print-completion-script", shell)
     files.write(place, script.encode())
     if shell != "zsh":
-        return f"Written: {place}, which new shells read"
+        return f"Written: {place}, which {'bash-completion' if shell == 'bash' else shell} reads in new shells"
     settings = (Path(os.environ.get("ZDOTDIR") or Path.home()) / ".zshrc").resolve()
     with settings.open("a") as file:
         file.write(f"\n# Completion of invoke\nsource {shlex.quote(str(place))}\n")

@@ -2,13 +2,15 @@
 
 import importlib
 from collections.abc import Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from lib.interpreter import Interpreter
 from lib.platforms.base import Platform
-from lib.questions import Topic
 from lib.settings import Settings
-from lib.settings.editing import SettingsFiles
+
+if TYPE_CHECKING:
+    from lib.questions import Topic
+    from lib.settings.editing import SettingsFiles
 
 PLATFORMS = {
     "local": "lib.platforms.local.platform:LocalPlatform",
@@ -22,7 +24,7 @@ def connect(settings: Settings, interpreter: Interpreter) -> Platform:
     return cast(Platform, getattr(importlib.import_module(module), name)(settings, interpreter))
 
 
-def topics(name: str, files: SettingsFiles) -> Iterator[Topic]:
+def topics(name: str, files: "SettingsFiles") -> Iterator["Topic"]:
     """Give what a person is left to be asked before a release can use a platform."""
     questions = importlib.import_module(f"lib.platforms.{name}.questions")
-    return cast(Iterator[Topic], questions.topics(files))
+    return cast(Iterator["Topic"], questions.topics(files))
