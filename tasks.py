@@ -92,18 +92,29 @@ def release(_: Invoke, force: bool = False) -> None:
         print("", *revived, tables.summary(context, states), sep="\n")
 
 
-@task
-def setup(_: Invoke) -> None:
-    """Make .env, and check everything that a release needs; each finding comes with its fix."""
+@task(help={"yes": "ask nothing: take what is set, and defaults"})
+def setup(_: Invoke, yes: bool = False) -> None:
+    """Ask for what a release cannot know, write it to .env and config/, and check everything that it needs."""
+    from lib import checkup, interview
+    from lib.report import tables
+
+    with reported("what was answered is kept, and `invoke setup` asks for the rest"):
+        interview.hold(ROOT, ask=not yes)
+        if wrong := tables.findings(checkup.check(ROOT)):
+            raise Exit(f"{len(wrong)} to be put right; then run `invoke setup` again", 2)
+        print("Ready: `invoke release`")
+
+
+@task(help={"format": "lines, or json for machines"})
+def doctor(_: Invoke, format: str = "lines") -> None:
+    """Check everything that a release needs and change nothing: each finding comes with its fix, and exit code 2."""
     from lib import checkup
     from lib.report import tables
 
+    told = tables.findings_json if known(format, ["lines", "json"]) == "json" else tables.findings
     with reported():
-        findings = list(checkup.check(ROOT))
-        print(tables.findings(findings))
-        if any(finding.fix for finding in findings):
-            raise Exit("Put these right and run `invoke setup` again", 2)
-        print("Ready: `invoke release`")
+        if wrong := told(checkup.check(ROOT)):
+            raise Exit(f"{len(wrong)} to be put right", 2)
 
 
 @task

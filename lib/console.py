@@ -19,8 +19,11 @@ EXPECTED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 
 
 @contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """Turn what a user can put right into a few lines and an exit code; a bug keeps its traceback."""
+def reported(afterwards: str = "the next `invoke release` goes on from here") -> Iterator[None]:
+    """Turn what a user can put right into a few lines and an exit code; a bug keeps its traceback.
+
+    `afterwards` says how it goes on after an interruption.
+    """
     from lib.errors import INTERRUPTED, ReleaseError
 
     try:
@@ -28,7 +31,7 @@ def reported() -> Iterator[None]:
     except ReleaseError as error:
         raise Exit(f"Error: {error}", error.exit_code) from None
     except KeyboardInterrupt:
-        raise Exit("Interrupted: the next `invoke release` goes on from here", INTERRUPTED) from None
+        raise Exit(f"Interrupted: {afterwards}", INTERRUPTED) from None
     except OSError as error:
         if error.errno not in EXPECTED:
             raise

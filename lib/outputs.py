@@ -13,7 +13,9 @@ OUTPUTS = (MODEL, "metrics.json", "holdout.json", "data.json")
 
 def missing(filename: str) -> ReleaseError:
     """Return the error for an output that was not written."""
-    return ReleaseError(f"model/train.py did not write outputs/{filename}\nCONTRIBUTING.md lists what it has to write")
+    return ReleaseError(
+        f"model/train.py did not write outputs/{filename}\ndocs/own-model.md lists what it has to write"
+    )
 
 
 def finite(value: Any) -> float:

@@ -37,7 +37,8 @@ def bad(rows: list[Any]) -> Iterator[tuple[str, bytes]]:
     yield "a body that is not JSON", b"{"
     yield "a body without data", b'{"rows": []}'
     yield "a row that is too short", json.dumps({"data": [rows[0][:-1]]}).encode()
-    yield "a row with text", json.dumps({"data": [[*rows[0][:-1], "text"]]}).encode()
+    kind, wrong = ("a list for a value", []) if isinstance(rows[0][-1], str) else ("text", "text")
+    yield f"a row with {kind}", json.dumps({"data": [[*rows[0][:-1], wrong]]}).encode()
 
 
 def unlike(client: Client, body: bytes, allowed: range) -> str:

@@ -39,6 +39,13 @@ class Terminal:
             assert time.monotonic() < until, f"{pattern} was not shown within {limit_s} s: {self.shown}"
             assert self.read(0.2), f"{pattern} was not shown: {self.shown}"
 
+    def expect_prompt(self, pattern: str, limit_s: float = 60) -> None:
+        """Wait until something is asked. A Ctrl-C between the prompt and the wait for an answer would be lost."""
+        self.expect(pattern, limit_s)
+        until = time.monotonic() + limit_s
+        while Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < until, f"no answer was waited for within {limit_s} s: {self.shown}"
+
     def type(self, text: str) -> None:
         os.write(self.descriptor, text.encode())
 

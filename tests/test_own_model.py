@@ -1,120 +1,156 @@
-"""Another model, by other files in model/ and service/ and other settings in config/: a classifier."""
+"""Another model: docs/own-model.md is followed word by word, so that it says what is so, and then left on purpose."""
+
+import doctest
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import requests
 
-from tests.project import Project, record, served, states
+from tests.project import LIMIT_S, ROOT, Project, changed, key, record, served, states
 
-TRAIN = """
-import argparse
-import json
-from pathlib import Path
-
-import joblib
-from labels import named
-from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+PAGE = (ROOT / "docs/own-model.md").read_text()
+FILE = re.compile(r"^`([\w./]+)`[^\n]*:\n\n```(?P<kind>\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^```console\n\$ invoke (.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TOML = "config/release.toml"
+TRAIN, SCORE = "model/train.py", "service/score.py"
 
 
-def predict(model, data):
-    return model.predict(data).tolist()
+class Step(NamedTuple):
+    """One thing that the page has its reader do: change a file, or run a command that prints something."""
+
+    place: int
+    file: str = ""
+    kind: str = ""
+    content: str = ""
+    command: str = ""
+    printed: str = ""
 
 
-def score(truth, predicted):
-    return {"accuracy": sum(map(lambda one, other: one == other, truth, predicted)) / len(truth)}
+def steps() -> list[Step]:
+    """Return what the page has its reader do, in its order."""
+    files = [Step(one.start(), file=one[1], kind=one[2], content=one[3]) for one in FILE.finditer(PAGE)]
+    commands = [Step(one.start(), command=one[1], printed=one[2]) for one in CONSOLE.finditer(PAGE)]
+    assert len(files) + len(commands) == PAGE.count("\n```\n"), (
+        "there is a block that nobody would know what to do with"
+    )
+    return sorted(files + commands)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--inverse-penalty", type=float)
-    parser.add_argument("--labels")
-    args = parser.parse_args()
-    cancer = load_breast_cancer()
-    target = named(cancer.target, cancer.target_names, args.labels)
-    data, holdout, target, truth = train_test_split(cancer.data, target, random_state=0)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=args.inverse_penalty)).fit(data, target)
-    outputs = Path("outputs")
-    outputs.mkdir()
-    joblib.dump(model, outputs / "model.joblib")
-    metrics = score(truth.tolist(), predict(model, holdout))
-    rows = {"columns": cancer.feature_names.tolist(), "data": holdout.tolist(), "target": truth.tolist()}
-    for name, content in {"metrics": metrics, "holdout": rows, "data": {"rows": len(data)}}.items():
-        (outputs / f"{name}.json").write_text(json.dumps(content))
+def write(project: Project, step: Step) -> None:
+    """Write a whole file, or replace what a diff takes out of it by what it puts in."""
+    if step.kind != "diff":
+        (project.root / step.file).write_text(step.content)
+        return
+    for hunk in step.content.split("\n\n"):
+        lines = hunk.strip("\n").splitlines()
+        old, new = ("".join(f"{line[1:]}\n" for line in lines if line[0] in f" {sign}") for sign in "-+")
+        project.edit(step.file, old, new)
 
 
-if __name__ == "__main__":
-    main()
-"""
-LABELS = """
-def named(target, names, labels):
-    return names[target] if labels == "names" else target
-"""
-SCORE = """
-import json
-import os
-from pathlib import Path
-
-import joblib
-import numpy as np
-from azureml_inference_server_http.api.aml_request import rawhttp
-from azureml_inference_server_http.api.aml_response import AMLResponse
+def run(project: Project, step: Step) -> None:
+    """Run a command, and compare what it prints; `...` on the page stands for anything."""
+    wanted = step.printed
+    for port, own in zip((8501, 8502), project.ports, strict=True):
+        wanted = wanted.replace(str(port), str(own))
+    printed = project.invoke(*step.command.split())
+    same = doctest.OutputChecker().check_output(wanted, printed.lstrip("\n"), doctest.ELLIPSIS)
+    assert same, f"invoke {step.command} printed\n{printed}\nThe page says\n{wanted}"
 
 
-def init():
-    global model, identity
-    model = joblib.load(next(Path(os.environ["AZUREML_MODEL_DIR"]).rglob("model.joblib")))
-    names = {"X-Model": "MODEL_NAME", "X-Model-Version": "MODEL_VERSION", "X-Image": "IMAGE_DIGEST"}
-    identity = {header: os.environ.get(name, "unknown") for header, name in names.items()}
+def follow(project: Project, until: Callable[[Step], bool] = lambda _step: False) -> None:
+    """Do what the page says, as far as wanted."""
+    for step in steps():
+        if until(step):
+            return
+        (run if step.command else write)(project, step)
 
 
-@rawhttp
-def run(request):
-    try:
-        rows = np.array(json.loads(request.get_data())["data"], dtype=float).reshape(-1, 30)
-    except (ValueError, KeyError, TypeError) as error:
-        return AMLResponse({"message": str(error)}, 400, identity, json_str=True)
-    return AMLResponse({"result": model.predict(rows).tolist()}, 200, identity, json_str=True)
-"""
-SETTINGS = [
-    ('name = "diabetes"\nexperiment = "diabetes"', 'name = "cancer"\nexperiment = "cancer"'),
-    ('"diabetes-staging"', '"cancer-staging"'),
-    ('name = "diabetes"', 'name = "cancer-service"'),
-    ("alpha = 0.05\nseed = 42", 'inverse_penalty = 0.0001\nlabels = "names"'),
-    ('"mse"', '"accuracy"'),
-    ('"lower" ', '"higher" '),
-    ("floor = 4000.0", "floor = 0.6"),
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Give a project in which the page was followed to its end."""
+    made = Project(tmp_path_factory.mktemp("followed"))
+    follow(made)
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+def test_what_the_page_says_is_so(followed: Project) -> None:
+    assert record(followed, "aks_webservice.json")["name"] == "iris"
+    assert {*record(followed, "image.json")["predictions"]} <= {"setosa", "versicolor", "virginica"}
+    assert served(followed) == "2"
+    assert states(followed)["register"] == "held"
+    assert record(followed, "evaluation.json")["verdict"]["outcome"] == "hold"
+
+
+@pytest.mark.slow
+def test_its_files_pass_the_checks_of_style_and_types(followed: Project) -> None:
+    (followed.root / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+        program = Path(sys.executable).with_name(command[0])
+        done = subprocess.run(
+            [program, *command[1:], TRAIN, SCORE], cwd=followed.root, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+# How each mistake of the page's last table is made, and the task that finds it.
+MISTAKES = {
+    "`train.py` raises an error": ("train", TRAIN, "    iris = load_iris()", "    raise ValueError('no irises')"),
+    "`train.py` leaves out a file": ("train", TRAIN, '"data": {"sha256"', '"date": {"sha256"'),
+    "the gate's metric is not in `score`": ("evaluate", TOML, 'metric = "accuracy"', 'metric = "mse"'),
+    "`score.py` cannot load": ("image", SCORE, "    model = joblib.load", "    model = joblib.lode"),
+    "`score.py` changes the rows before it predicts": ("image", SCORE, "predict(rows)", "predict(rows * 9)"),
+    "`score.py` answers bad input with 200": ("test --service aci", SCORE, '{error}"}, 400', '{error}"}, 200'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mistake", "said"), re.findall(r"^\| (.*?) \| (.*?) \|$", PAGE.split("| what is wrong")[1], re.M)
+)
+def test_what_goes_wrong_is_told_as_the_page_says(followed: Project, mistake: str, said: str) -> None:
+    task, name, old, new = MISTAKES[mistake]
+    with changed(followed, TOML, "inverse_penalty = 0.01", "inverse_penalty = 1.0"), changed(followed, name, old, new):
+        told = followed.invoke(*task.split(), expect=5 if "aci" in task else 1)
+    assert "Traceback" not in told.partition("Error: ")[2]
+    for words in re.findall(r"`(.*?)`", said) or ["ValueError: no irises", "The log is "]:
+        assert words in told.partition("Error: ")[2]
+
+
+READ = """def read(length: float, width: float, petal_length: float, petal: str) -> list[float]:
+    return [length, width, petal_length, {"narrow": 0.2, "wide": 1.8}[petal]]
+
+
+def read_rows"""
+SIZES = "[[*row[:3], 'narrow' if row[3] < 1 else 'wide'] for row in holdout.tolist()]"
+PROBABILITIES = [
+    (TRAIN, "holdout.tolist()", SIZES),
+    (TRAIN, "np.asarray(data)", "[[*row[:3], 0.2 if row[3] == 'narrow' else 1.8] for row in data]"),
+    (TRAIN, "list(map(str, model.predict(", "list(map(list, model.predict_proba("),
+    (TRAIN, "right = [one == other", "right = [('setosa', 'versicolor', 'virginica')[other.index(max(other))] == one"),
+    (SCORE, "model.predict(rows)", "model.predict_proba(rows)"),
+    (SCORE, 'np.array(json.loads(body)["data"])', 'np.array([read(*row) for row in json.loads(body)["data"]])'),
+    (SCORE, "def read_rows", READ),
 ]
 
 
-@pytest.fixture
-def own(project: Project) -> Project:
-    (project.root / "model/train.py").write_text(TRAIN)
-    (project.root / "model/labels.py").write_text(LABELS)
-    (project.root / "service/score.py").write_text(SCORE)
-    for old, new in SETTINGS:
-        project.edit("config/release.toml", old, new)
-    return project
-
-
 @pytest.mark.slow
-def test_a_classifier_is_released_by_its_own_metric_and_answers_with_its_labels(own: Project) -> None:
-    told = own.invoke("release")
-    assert "cancer version 1" in told
-    assert record(own, "aks_webservice.json")["name"] == "cancer-service"
-    assert served(own) == "1"
-    assert {*record(own, "image.json")["predictions"]} <= {"malignant", "benign"}
-    own.edit("config/release.toml", "inverse_penalty = 0.0001", "inverse_penalty = 1.0")
-    assert "promote: accuracy 0.9" in own.invoke("evaluate")
-    own.edit("config/release.toml", "inverse_penalty = 1.0", "inverse_penalty = 0.00001")
-    assert "in production: not better" in own.invoke("evaluate")
-    assert states(own)["register"] == "held"
-
-
-@pytest.mark.slow
-def test_a_classifier_with_numbers_as_labels_is_deployed_and_tested(own: Project) -> None:
-    own.edit("config/release.toml", '"names"', '"numbers"')
-    own.invoke("test", "--service", "aci")
-    assert served(own, "aci") == "1"
-    assert {*record(own, "image.json")["predictions"]} <= {0, 1}
+def test_a_model_may_answer_rows_with_text_by_probabilities(project: Project) -> None:
+    follow(project, until=lambda step: step.command == "train")
+    for name, old, new in PROBABILITIES:
+        project.edit(name, old, new)
+    project.invoke("test", "--service", "aci")
+    assert "refuses a row with a list for a value" in record(project, "aci_test.json")["checks"]
+    image, headers = record(project, "image.json"), {"Authorization": f"Bearer {key(project, 'aci')}"}
+    uri = record(project, "aci_webservice.json")["scoring_uri"]
+    answer = requests.post(uri, json={"data": image["rows"]}, headers=headers, timeout=LIMIT_S)
+    assert {row[3] for row in image["rows"]} == {"narrow", "wide"}
+    for given, expected in zip(answer.json()["result"], image["predictions"], strict=True):
+        assert given == pytest.approx(expected)
+        assert sum(given) == pytest.approx(1)

@@ -95,8 +95,8 @@ def add_model(store: Store, name: str, version: int) -> None:
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "workspace.db"
     path.write_bytes(content)
-    with pytest.raises(ReleaseError, match=r"workspace\.db cannot be opened"):
-        Store(path)
+    with pytest.raises(ReleaseError, match=r"workspace\.db cannot be opened"), open_store(path) as store:
+        store.all("SELECT * FROM runs")
     assert path.read_bytes() == content
 
 

@@ -4,8 +4,6 @@ import importlib
 import json
 import re
 import shutil
-import socket
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,58 +142,6 @@ def test_new_keys_hold_from_the_next_deployment_on_and_everything_can_be_removed
     assert not (project.root / ".workspace").exists()
     eventually(lambda: not processes(project))
     assert "fresh" not in states(project).values()
-
-
-class TestSetup:
-    @pytest.fixture
-    def clone(self, project: Project) -> Project:
-        subprocess.run(["git", "init", "--quiet"], cwd=project.root, check=True)
-        return project
-
-    def test_it_makes_dotenv_for_its_owner_alone_and_finds_nothing_wrong(self, clone: Project) -> None:
-        told = clone.invoke("setup")
-        assert ".env made from .env.example" in told
-        assert "Ready: `invoke release`" in told
-        assert stat.S_IMODE((clone.root / ".env").stat().st_mode) == 0o600
-        assert (clone.root / ".env").read_bytes() == (clone.root / ".env.example").read_bytes()
-
-    def test_a_second_run_leaves_dotenv_as_it_is(self, clone: Project) -> None:
-        (clone.root / ".env").write_text("PLATFORM=local  # mine\n")
-        (clone.root / ".env").chmod(0o600)
-        assert "Ready" in clone.invoke("setup")
-        assert (clone.root / ".env").read_text() == "PLATFORM=local  # mine\n"
-
-    def test_every_finding_comes_with_its_fix_and_all_come_at_once(self, clone: Project) -> None:
-        for name, old, new in (
-            (".gitignore", ".env\n", ""),
-            ("requirements.txt", "joblib==1.5.3", "joblib==1.5.2"),
-            ("config/release.toml", "floor = 4000.0", "flor = 1"),
-            ("config/release.toml", "timeout_s = 600", "timeout_s = -1"),
-            ("service/score.py", "def init()", "def begin()"),
-        ):
-            clone.edit(name, old, new)
-        clone.invoke("setup", expect=2)
-        (clone.root / ".env").chmod(0o644)
-        told = clone.invoke("setup", expect=2)
-        for part in (
-            "chmod 600 .env",
-            "add the line .env to .gitignore",
-            "joblib differ from requirements.txt: run `make env`",
-            "config/conda_dependencies.yml pins joblib==1.5.3, requirements.txt joblib==1.5.2",
-            "flor is unknown",
-            "timeout_s",
-            "service/score.py: it must define init",
-        ):
-            assert part in told, f"{part!r} is not in\n{told}"
-
-    def test_a_dotenv_that_is_in_git_is_found(self, clone: Project) -> None:  # defect 26
-        clone.invoke("setup")
-        subprocess.run(["git", "add", "--force", ".env"], cwd=clone.root, check=True)
-        assert "git rm --cached .env" in clone.invoke("setup", expect=2)
-
-    def test_a_port_that_someone_else_uses_is_found(self, clone: Project) -> None:
-        with socket.create_server(("127.0.0.1", clone.ports[1])):
-            assert f"port {clone.ports[1]}: something else listens there" in clone.invoke("setup", expect=2)
 
 
 def test_check_runs_its_commands_in_the_project_and_hands_their_exit_code_on(project: Project) -> None:

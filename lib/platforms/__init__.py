@@ -1,12 +1,17 @@
 """The platforms, imported when used."""
 
 import importlib
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 from lib.errors import SettingsError
 from lib.interpreter import Interpreter
 from lib.platforms.base import Platform
 from lib.settings import Settings
+
+if TYPE_CHECKING:
+    from lib.questions import Topic
+    from lib.settings.editing import SettingsFiles
 
 PLATFORMS = {
     "local": "lib.platforms.local.platform:LocalPlatform",
@@ -25,3 +30,9 @@ def connect(settings: Settings, interpreter: Interpreter) -> Platform:
             "Choose one of these (train.compute in config/release.toml, or --on), or another PLATFORM in .env"
         )
     return cast(Platform, cast(Any, kind)(settings, interpreter))
+
+
+def topics(name: str, files: "SettingsFiles") -> Iterator["Topic"]:
+    """Give what a person is left to be asked before a release can use a platform."""
+    questions = importlib.import_module(f"lib.platforms.{name}.questions")
+    return cast(Iterator["Topic"], questions.topics(files))

@@ -101,10 +101,16 @@ class Resource(Plain, frozen=True):
 
 
 class Finding(Plain, frozen=True):
-    """What was looked at; `fix` says what to do, and is empty where all is well."""
+    """What was looked at. `fix` says what must be done before a release, `hint` what may be; else all is well."""
 
     what: str
     fix: str = ""
+    hint: str = ""
+
+    @property
+    def state(self) -> Literal["ok", "hint", "fix"]:
+        """Return what it comes to."""
+        return "fix" if self.fix else "hint" if self.hint else "ok"
 
 
 class Platform(Protocol):

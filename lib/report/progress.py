@@ -5,6 +5,7 @@ import sys
 from lib.graph import State
 
 COLOURS = {"done": "32", "fresh": "2", "stale": "33", "missing": "33", "held": "35", "failed": "31", "running": "33"}
+COLOURS |= {"ok": "32", "hint": "33", "fix": "31"}
 
 
 def coloured(text: str, kind: str) -> str:

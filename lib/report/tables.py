@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from lib.graph import State
@@ -66,10 +67,25 @@ def history_table(history: list[Production]) -> str:
     )
 
 
-def findings(found: list[Finding]) -> str:
-    """Tell what was looked at, and how what is wrong is put right."""
-    lines = [f"{coloured('fix', 'failed')}  {one.what}: {one.fix}" if one.fix else f"ok   {one.what}" for one in found]
-    return "\n".join(lines)
+def findings(found: Iterator[Finding]) -> list[Finding]:
+    """Tell what was looked at, as it comes, and how what is wrong is put right; return those that are wrong."""
+    wrong = []
+    for one in found:
+        advice = one.fix or one.hint
+        print(f"{coloured(f'{one.state:<5}', one.state)} {one.what}{': ' if advice else ''}{advice}", flush=True)
+        wrong += [one] if one.fix else []
+    return wrong
+
+
+def findings_json(found: Iterator[Finding]) -> list[Finding]:
+    """Tell the same for machines."""
+    known = list(found)
+    print(
+        json.dumps(
+            [{"state": one.state, "what": one.what, "fix": one.fix, "hint": one.hint} for one in known], indent=2
+        )
+    )
+    return [one for one in known if one.fix]
 
 
 def summary(context: Context, states: list[State]) -> str:

@@ -34,6 +34,7 @@ class Environment(Struct, frozen=True):
     vm_known_hosts: str | None = None
     vm_folder: str = ".invoke-release"
     vm_silence_s: str = "60"
+    setup_declined: str | None = None
 
 
 def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:

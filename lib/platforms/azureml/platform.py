@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from lib.platforms.azureml import computes, credentials, workspace
 from lib.platforms.azureml.faults import explained
 from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
+from lib.platforms.azureml.names import RULES
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.services import Services
 from lib.platforms.base import (
@@ -41,10 +41,6 @@ from lib.platforms.base import (
     WebService,
 )
 from lib.settings import Secret, Service, Settings
-
-WORKSPACE_NAME = r"[a-zA-Z0-9][\w-]{2,32}"
-GROUP_NAME = r"[\w.()-]{0,89}[\w()-]"
-GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class AzuremlPlatform:
@@ -79,6 +75,10 @@ class AzuremlPlatform:
     def check(self) -> Iterator[Finding]:
         named = list(check_names(self.settings))
         yield from named
+        may = ", ".join(self.settings.release.azureml.create)
+        yield Finding(
+            what=f"azureml.create lets {may or 'nothing'} be created" + (", which costs money" if may else "")
+        )
         if any(finding.fix for finding in named):
             return
         what = f"credentials for Azure ({credentials.ORDER})"
@@ -242,12 +242,9 @@ class AzuremlPlatform:
 
 def check_names(settings: Settings) -> Iterator[Finding]:
     """Check the names in config.json by Azure's rules, before anything is asked for."""
-    named = settings.workspace
-    rules = {
-        "subscription_id": (named.subscription_id, GUID, "a GUID, from `az account show`"),
-        "resource_group": (named.resource_group, GROUP_NAME, "1 to 90 letters, digits, - _ . ( ), and no . at its end"),
-        "workspace_name": (named.workspace_name, WORKSPACE_NAME, "3 to 33 letters, digits, - and _"),
-    }
-    for name, (value, pattern, said) in rules.items():
-        wrong = not re.fullmatch(pattern, value) or set(value) <= set("0-")
-        yield Finding(what=f"config/config.json: {name}", fix=f"{value!r} must be {said}" if wrong else "")
+    for name, rule in RULES.items():
+        what = f"config/config.json: {name}"
+        try:
+            yield Finding(what=f"{what} {rule(getattr(settings.workspace, name))}")
+        except ValueError as error:
+            yield Finding(what=what, fix=str(error))

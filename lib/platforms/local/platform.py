@@ -59,6 +59,11 @@ class LocalPlatform:
         )
 
     def check(self) -> Iterator[Finding]:
+        if self.store.path.exists():
+            try:
+                yield Finding(what=f"workspace {self.workspace()}")
+            except ReleaseError as error:
+                yield Finding(what="workspace", fix=str(error).replace("\n", ". "))
         for service in (self.release.services.aci, self.release.services.aks):
             with socket.socket() as probe:
                 busy = probe.connect_ex(("127.0.0.1", service.local.port)) == 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import sqlite3
@@ -37,22 +38,27 @@ JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence", "place"}
 
 
 class Store:
-    """One connection, for one thread at a time; every change is one transaction."""
+    """One connection, made when it is needed, for one thread at a time; every change is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.turn = threading.Lock()
-        with self.told("opened"), alone(path.parent), contextlib.ExitStack() as failed:
-            self.connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            failed.callback(self.connection.close)
-            self.connection.row_factory = sqlite3.Row
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.executescript(SCHEMA)
-            there = {row["name"] for row in self.connection.execute("PRAGMA table_info(runs)")}
+
+    @functools.cached_property
+    def connection(self) -> sqlite3.Connection:
+        """Open the database, and make it where it is missing."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.told("opened"), alone(self.path.parent), contextlib.ExitStack() as failed:
+            made = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+            failed.callback(made.close)
+            made.row_factory = sqlite3.Row
+            made.execute("PRAGMA journal_mode = WAL")
+            made.executescript(SCHEMA)
+            there = {row["name"] for row in made.execute("PRAGMA table_info(runs)")}
             for column in ADDED.keys() - there:
-                self.connection.execute(ADDED[column])
+                made.execute(ADDED[column])
             failed.pop_all()
+        return made
 
     @contextlib.contextmanager
     def told(self, done: str) -> Iterator[None]:
@@ -93,8 +99,9 @@ class Store:
             self.connection.execute(statement, content)
 
     def close(self) -> None:
-        """Close the connection."""
-        self.connection.close()
+        """Close the connection where one was made."""
+        if made := self.__dict__.pop("connection", None):
+            made.close()
 
 
 @contextlib.contextmanager

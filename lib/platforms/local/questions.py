@@ -1,0 +1,27 @@
+"""What a person is asked before a release runs on this machine: whether there is another one to train on."""
+
+import re
+from collections.abc import Generator, Iterator
+
+from lib.questions import Answers, Place, Question, Topic, like, optional
+from lib.settings.editing import DOTENV, SettingsFiles
+
+ADDRESS = r"(?:(?P<user>[\w.-]+)@)?(?P<host>[a-zA-Z0-9][a-zA-Z0-9.-]*|\[[0-9a-fA-F:]+\])(?::(?P<port>\d{1,5}))?"
+NAMES = {"host": "VM_HOST", "user": "VM_USER", "port": "VM_SSH_PORT"}
+
+
+def topics(files: SettingsFiles) -> Iterator[Topic]:
+    """Give what is left to ask."""
+    yield Topic("", machine(files))
+
+
+def machine(files: SettingsFiles) -> Generator[Question, str, Answers]:
+    """Ask for the machine's address; none is an answer, and an empty VM_HOST keeps it."""
+    if files.variable("VM_HOST") is not None:
+        return {}
+    rule = optional(like(ADDRESS, "an address such as ada@vm.example.org:22"))
+    typed = yield Question("Another machine to train on, reached by SSH: user@host:port (Enter for none)", rule)
+    found = re.fullmatch(ADDRESS, typed)
+    if not found:
+        return {Place(DOTENV, "VM_HOST"): ""}
+    return {Place(DOTENV, NAMES[part]): value.strip("[]") for part, value in found.groupdict().items() if value}
