@@ -318,6 +318,7 @@ def test_what_was_left_there_is_cleaned_up_and_what_goes_on_is_not(light: Light,
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_full_disk_there_is_told(light: Light, plain: dict[str, str], tmp_path: Path) -> None:
     mount = shutil.which("mount")
     folder = tmp_path / "small"
@@ -347,6 +348,7 @@ def test_a_machine_without_python_is_told(light: Light, tmp_path: Path) -> None:
         assert "there is no python3 on 127.0.0.1" in light.error(**bare.settings(tmp_path / "known_hosts"))
 
 
+@pytest.mark.slow
 def test_without_uv_the_environment_is_made_by_venv_and_pip(light: Light, plain: dict[str, str]) -> None:
     said = light.train("--force", **plain)
     assert f"| Successfully installed {PACKAGE}-0.0.1" in said
@@ -383,6 +385,7 @@ def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Pat
 # Removing
 
 
+@pytest.mark.slow
 def test_what_is_ours_there_can_be_removed(light: Light, there: Machine, tmp_path: Path) -> None:
     light.train("--force")
     (there.home / "mine").touch()
