@@ -21,22 +21,31 @@ EXPECTED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
     """Turn what a user can put right into a few lines and an exit code; a bug keeps its traceback."""
+    from lib import ci
     from lib.errors import INTERRUPTED, ReleaseError
 
     try:
-        yield
+        with ci.guarded():
+            yield
     except ReleaseError as error:
-        raise Exit(f"Error: {error}", error.exit_code) from None
+        raise failure(f"Error: {error}", error.exit_code) from None
     except KeyboardInterrupt:
-        raise Exit("Interrupted: the next `invoke release` goes on from here", INTERRUPTED) from None
+        raise failure("Interrupted: the next `invoke release` goes on from here", INTERRUPTED) from None
     except OSError as error:
         if error.errno not in EXPECTED:
             raise
-        raise Exit(
+        raise failure(
             f"Error: {error.strerror}: {error.filename or 'while writing'}\n"
             "Free space or rights, then run it again: nothing is lost",
             1,
         ) from None
+
+
+def failure(message: str, exit_code: int) -> Exit:
+    """Return what ends a task; a CI system is told as well."""
+    from lib import ci
+
+    return Exit(ci.failed(message, exit_code), exit_code)
 
 
 @contextlib.contextmanager
@@ -57,12 +66,13 @@ def release_context(locked_by: str | None = None) -> Iterator["Context"]:
 
 def bring(target: str, only: bool, force: bool) -> None:
     """Bring one step up to date and tell how it went."""
-    from lib import graph, report
+    from lib import ci, graph, report
 
     with release_context(locked_by=target) as context:
         progress = report.Progress()
         context.tell = progress.tell
         graph.update(context, target, only, [target] if force else [], progress.watch)
+        ci.current().output("held", "true" if graph.held(context) else "false")
 
 
 def run(invoke: Invoke, *command: str) -> None:
