@@ -17,9 +17,9 @@ HOURS = 60
 class Job:
     """A job on a machine of its own. `tasks` are what `invoke` is called with, one after the other.
 
-    `needs` is the job whose records it goes on from, `environment` what a deployment needs leave for. After the job that
-    `decides`, the one that is `gated` may be skipped. `timeout_minutes` is the last resort: all that tasks wait for has
-    limits of its own.
+    `needs` is the job whose records it goes on from, `environment` what a deployment needs leave for. After the job
+    that `decides`, the one that is `gated` may be skipped. `timeout_minutes` is the last resort: all that tasks wait
+    for has limits of its own.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Job:
 def jobs() -> list[Job]:
     """Return the jobs of a release, in order.
 
-    Training has one for itself, and so has the gate, after which a pipeline may end. Each service has one with its test,
-    as leave is asked for it. Services of earlier jobs are brought up and tested `again` first: where they still serve
-    nothing happens, and on a machine that was thrown away they start from the same image.
+    Training has one for itself, and so has the gate, after which a pipeline may end. Each service has one with its
+    test, as leave is asked for it. Services of earlier jobs are brought up and tested `again` first: where they still
+    serve nothing happens, and on a machine that was thrown away they start from the same image.
     """
     made: list[Job] = []
     for steps in parts():
