@@ -81,6 +81,16 @@ def test_a_variable_that_azure_pipelines_does_not_have_is_not_set(project: Proje
     assert "SCORING_KEY_PRIMARY" in project.invoke("keys", SCORING_KEY_PRIMARY="$(ANOTHER)", expect=2)
 
 
+def test_the_report_is_shown_with_the_run(released: Project, tmp_path: Path) -> None:
+    summary = tmp_path / "summary"
+    released.invoke("report", GITHUB_STEP_SUMMARY=str(summary), **GITHUB)
+    assert "mse" in summary.read_text()
+    path = released.root / "artifacts/local/report.md"
+    told = azure_commands(released.invoke("report", **AZURE))
+    assert [(name, data) for name, _, data in told] == [("task.uploadsummary", str(path))]
+    assert path.read_text() in summary.read_text()
+
+
 class TestComment:
     @pytest.fixture
     def kept(self) -> Iterator[Comments]:

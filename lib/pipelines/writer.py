@@ -28,6 +28,8 @@ ACTIONS = {
     "upload_artifact": "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0",
     "download_artifact": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
+# What a pipeline settles itself, or only somebody's own machine has.
+OWN = {"PLATFORM", "LOCAL_WORKSPACE", "SETUP_DECLINED"}
 MACHINE = "ubuntu-24.04"
 PYTHON = "3.11"
 
@@ -57,7 +59,7 @@ def facts() -> dict[str, Any]:
         "gate": next(job.name for job in made if job.decides),
         "environments": [job.environment for job in made if job.environment],
         "secrets": SECRETS,
-        "variables": [name for name in known if name not in (*SECRETS, "PLATFORM", "LOCAL_WORKSPACE")],
+        "variables": [name for name in known if name not in OWN.union(SECRETS)],
         "actions": ACTIONS,
         "machine": MACHINE,
         "python": PYTHON,
