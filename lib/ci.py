@@ -83,9 +83,10 @@ def command(line: str) -> None:
 
 
 def append(variable: str, text: str) -> None:
-    """Add to the file that a variable of the environment names."""
-    with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
-        file.write(f"{text}\n")
+    """Add to the file that a variable of the environment names; whoever plays the runner at home may leave it out."""
+    if path := os.environ.get(variable):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
 
 
 def failed(message: str, exit_code: int) -> str:
@@ -122,5 +123,6 @@ def guarded() -> Iterator[None]:
     if type(current()) is Home or isinstance(sys.stdout, Guarded):
         yield
         return
-    with contextlib.redirect_stdout(cast(TextIO, Guarded(sys.stdout))):
+    out, errors = cast(TextIO, Guarded(sys.stdout)), cast(TextIO, Guarded(sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         yield
