@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 from invoke.context import Context as Invoke
-from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from lib.console import ROOT, bring, known, release_context, reported, run
+from lib.console import ROOT, bring, failure, known, release_context, reported, run
 
 STEP_HELP = {
     "force": "run it even if it is fresh",
@@ -101,7 +100,7 @@ def setup(_: Invoke, yes: bool = False) -> None:
     with reported("what was answered is kept, and `invoke setup` asks for the rest"):
         interview.hold(ROOT, ask=not yes)
         if wrong := tables.findings(checkup.check(ROOT)):
-            raise Exit(f"{len(wrong)} to be put right; then run `invoke setup` again", 2)
+            raise failure(f"{len(wrong)} to be put right; then run `invoke setup` again", 2)
         print("Ready: `invoke release`")
 
 
@@ -114,7 +113,7 @@ def doctor(_: Invoke, format: str = "lines") -> None:
     told = tables.findings_json if known(format, ["lines", "json"]) == "json" else tables.findings
     with reported():
         if wrong := told(checkup.check(ROOT)):
-            raise Exit(f"{len(wrong)} to be put right", 2)
+            raise failure(f"{len(wrong)} to be put right", 2)
 
 
 @task
@@ -156,10 +155,13 @@ def why(_: Invoke, step: str, format: str = "text") -> None:
 @task
 def report(_: Invoke) -> None:
     """Write the newest release as a page, report.html, and for a pull request, report.md, beside its records."""
+    from lib import ci
     from lib.report import page
 
     with release_context() as context:
-        print(*page.write(context), sep="\n")
+        html, markdown = page.write(context)
+        ci.current().summarise(markdown)
+        print(html, markdown, sep="\n")
 
 
 @task(
@@ -206,6 +208,7 @@ def score(_: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
 @task(help=SERVICE_HELP | {"new": "make new ones; they hold from the next deployment on at the latest"})
 def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
     """Show the two keys of a service."""
+    from lib import ci
     from lib.steps.deploy import service_of
 
     with release_context(locked_by="keys" if new else None) as context:
@@ -214,6 +217,7 @@ def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
             context.platform.renew_keys(chosen)
             print(f"They hold after the next `invoke {service}` at the latest")
         for name, key in zip(("primary", "secondary"), context.platform.keys(chosen), strict=True):
+            ci.current().mask(key.reveal())
             print(f"{name:<9} {key.reveal()}")
 
 
@@ -249,6 +253,37 @@ def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = Fals
         named = "" if production else removal.production_in(context.settings, plan)
         if confirmed("removed", lines, yes, named):
             removal.carry_out(context.platform, plan)
+
+
+@task(
+    help={
+        "github": "for GitHub Actions: .github/workflows/release.yml",
+        "azure": "for Azure Pipelines: azure-pipelines.yml",
+        "check": "write nothing: exit 1 where a file is not as it would be written",
+    }
+)
+def ci(_: Invoke, github: bool = False, azure: bool = False, check: bool = False) -> None:
+    """Write the pipelines that release from a CI system, and say what to set up there."""
+    from lib.errors import SettingsError
+    from lib.pipelines import writer
+
+    with reported():
+        systems = [name for name, wanted in (("github", github), ("azure", azure)) if wanted]
+        if not systems:
+            raise SettingsError("which CI system? Say --github, --azure or both")
+        if check:
+            writer.compare(ROOT, systems)
+        for system in [] if check else systems:
+            print(f"{writer.write(ROOT, system).relative_to(ROOT)} is written\n{writer.checklist(system)}")
+
+
+@task(help={"file": "Markdown: the report.md of `invoke report`"})
+def comment(_: Invoke, file: str) -> None:
+    """Tell the pull request that CI runs for a file's text, in one comment that is kept up to date."""
+    from lib.pipelines.comment import comment
+
+    with reported():
+        comment(Path(file))
 
 
 @task

@@ -24,22 +24,31 @@ def reported(afterwards: str = "the next `invoke release` goes on from here") ->
 
     `afterwards` says how it goes on after an interruption.
     """
+    from lib import ci
     from lib.errors import INTERRUPTED, ReleaseError
 
     try:
-        yield
+        with ci.guarded():
+            yield
     except ReleaseError as error:
-        raise Exit(f"Error: {error}", error.exit_code) from None
+        raise failure(f"Error: {error}", error.exit_code) from None
     except KeyboardInterrupt:
-        raise Exit(f"Interrupted: {afterwards}", INTERRUPTED) from None
+        raise failure(f"Interrupted: {afterwards}", INTERRUPTED) from None
     except OSError as error:
         if error.errno not in EXPECTED:
             raise
-        raise Exit(
+        raise failure(
             f"Error: {error.strerror}: {error.filename or 'while writing'}\n"
             "Free space or rights, then run it again: nothing is lost",
             1,
         ) from None
+
+
+def failure(message: str, exit_code: int) -> Exit:
+    """Return what ends a task; a CI system is told as well."""
+    from lib import ci
+
+    return Exit(ci.failed(message, exit_code), exit_code)
 
 
 @contextlib.contextmanager
@@ -65,13 +74,14 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
 
 def bring(target: str, only: bool, force: bool, on: str = "") -> None:
     """Bring one step up to date and tell how it went."""
-    from lib import graph
+    from lib import ci, graph
     from lib.report.progress import Progress
 
     with release_context(locked_by=target, on=on) as context:
         progress = Progress()
         context.tell = progress.tell
         graph.update(context, target, only, [target] if force else [], progress.watch)
+        ci.current().output("held", "true" if graph.held(context) else "false")
 
 
 def run(invoke: Invoke, *command: str) -> None:

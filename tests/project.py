@@ -26,7 +26,7 @@ from tests.terminal import Terminal, terminal
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["tasks.py", "lib", "config", "model", "service", "requirements.txt", ".env.example", ".gitignore"]
 LIMIT_S = 300
-SETTINGS = ("SCORING_", "PLATFORM", "LOCAL_", "AZURE_", "VM_")
+SETTINGS = ("SCORING_", "PLATFORM", "LOCAL_", "AZURE_", "VM_", "GITHUB_", "TF_BUILD", "SYSTEM_", "BUILD_")
 STEPS = ["train", "evaluate", "register", "image", "aci", "aci_test", "aks", "test"]
 RECORDS = [
     "run_id.json",

@@ -43,7 +43,7 @@ def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
 
     known = {name.upper() for name in Environment.__struct_fields__}
     given = {name: value for name, value in dotenv_values(path).items() if value}
-    given |= {name: os.environ[name] for name in known if os.environ.get(name)}
+    given |= {name: value for name in known if (value := os.environ.get(name)) and value != unset(name)}
     problems += [f".env: {name} is unknown, known are {', '.join(sorted(known))}" for name in given.keys() - known]
     for name in ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY"):
         key = given.get(name)
@@ -57,3 +57,8 @@ def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
     if needed and (missing := [name for name in SIGN_IN if name not in some]):
         problems.append(f".env: {' and '.join(missing)} must be set too, beside {' and '.join(some)}")
     return {name.lower(): Secret(value) if name in SECRETS else value for name, value in given.items() if name in known}
+
+
+def unset(name: str) -> str:
+    """Return what Azure Pipelines hands on for a variable that nobody has set."""
+    return f"$({name})"
