@@ -47,7 +47,7 @@ def jobs() -> list[Job]:
         made.append(
             Job(
                 name=environment or last.name,
-                tasks=[task_of(step) for step in steps],
+                tasks=[task_of(step.name) for step in steps],
                 needs=made[-1].name if made else "",
                 environment=environment,
                 trains=first.record is RunRecord,
