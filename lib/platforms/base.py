@@ -17,7 +17,7 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(Plain, frozen=True):
-    """A training run to be made; its fingerprint finds it again."""
+    """A training run to be made; its fingerprint finds it again. `data` is a file on this machine to train on."""
 
     experiment: str
     compute: str
