@@ -1,6 +1,5 @@
 """Read a .csv or .parquet file, every cell as the number that it is, if it is one."""
 
-import csv
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +45,8 @@ def copy(database: "duckdb.DuckDBPyConnection", path: Path) -> list[str]:
         names = [row[0] for row in database.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()]
         source = "read_parquet(?)"
     else:
+        import csv
+
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             names = [name.strip() for name in next(csv.reader(file), [])]
         columns = {f"{place}": "VARCHAR" for place in range(len(names))}

@@ -87,5 +87,8 @@ def with_data(verdict: gate.Verdict, context: Context, production_run: str) -> g
     after = context.platform.output(context.get(RunRecord).run_id, "data.json").read_bytes()
     if same_data(before, after):
         return verdict
-    stated = "the data changed since the production model was trained; both are scored on the new hold-out rows"
+    stated = (
+        "the data changed since the production model was trained; both are scored on the new hold-out rows, "
+        "some of which it may know"
+    )
     return msgspec.structs.replace(verdict, reasons=[*verdict.reasons, stated])

@@ -6,7 +6,7 @@ import msgspec
 
 from lib.errors import SettingsError
 from lib.files import digest, digest_large
-from lib.fingerprints import Fingerprint, of_files, of_settings
+from lib.fingerprints import NOT_THERE, Fingerprint, of_files, of_settings
 from lib.image.assemble import ENVIRONMENT
 from lib.platforms.base import Job, Run
 from lib.records import RunRecord, encode
@@ -24,9 +24,12 @@ def train_inputs(context: Context) -> Fingerprint:
 
 def of_data(settings: Settings) -> Fingerprint:
     """Fingerprint the file to train on, where there is one, under the name that it has in the settings."""
-    if settings.data is None or not settings.data.is_file():
+    name, file = settings.release.train.data, settings.data
+    if file is None:
         return {}
-    return {settings.release.train.data: f"sha256:{digest_large(settings.data, settings.folder / 'data.sha256')}"}
+    if not file.is_file():
+        return {name: NOT_THERE}
+    return {name: f"sha256:{digest_large(file, settings.folder / 'data.sha256')}"}
 
 
 def train_absent(context: Context, record: RunRecord) -> str:
