@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from table import SHOWN, Table, TableError, read
+from table import Table, TableError, read
 
 FEWEST_ROWS = 100
 REPEATED = 0.05  # the share of rows that may repeat another one
 # A mean may be off by DRIFT of the std, the std by DRIFT of itself, a correlation by CORRELATION_DRIFT; to each comes
 # what chance does to a sample of some rows: SIGMAS / sqrt(rows).
 DRIFT, CORRELATION_DRIFT, SIGMAS = 0.2, 0.1, 4.0
+SHOWN, WIDTH = 3, 12  # rows of a fault, and characters of a cell, that are shown
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -105,19 +106,18 @@ def row_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
 
 def value_faults(column: Column, table: Table) -> Iterator[Fault]:
     """Yield what is wrong with a column's values."""
-    numbers, empty, known = (
-        table.numbers[column.name],
-        table.empty[column.name],
-        np.isfinite(table.numbers[column.name]),
-    )
-    if empty.mean() > column.missing:
-        allowed = f"{column.missing:.0%} empty at most" if column.missing else "a value"
-        yield Fault(column.name, shown(np.flatnonzero(empty)), "empty", allowed)
-    if (odd := ~known & ~empty).any():
-        yield Fault(column.name, shown(np.flatnonzero(odd)), ", ".join(table.texts[column.name]), "a number")
-    if (wrong := known & ~column.right(numbers)).any():
-        found = ", ".join(f"{number:g}" for number in numbers[wrong][:SHOWN])
-        yield Fault(column.name, shown(np.flatnonzero(wrong)), found, str(column))
+    texts, numbers = table.texts[column.name], table.numbers[column.name]
+    empty, known = np.array(texts) == "", np.isfinite(numbers)
+    few = f"{column.missing:.0%} empty at most" if column.missing else "a value"
+    wrong = {
+        few: empty & (empty.mean() > column.missing),
+        "a number": ~known & ~empty,
+        str(column): known & ~column.right(numbers),
+    }
+    for expected, where in wrong.items():
+        if len(rows := np.flatnonzero(where)):
+            found = ", ".join(dict.fromkeys(texts[row][:WIDTH] or "empty" for row in rows[:SHOWN]))
+            yield Fault(column.name, shown(rows), found, expected)
 
 
 def drift_faults(column: Column, table: Table, target: str) -> Iterator[Fault]:

@@ -39,7 +39,7 @@ def load(path: Path | None = None) -> Rows:
         return Rows(list(sample.feature_names), sample.data, sample.target)
     table = checked(path, SCHEMA)
     *features, target = [column.name for column in SCHEMA]
-    whole = ~np.any([table.empty[name] for name in (*features, target)], axis=0)
+    whole = np.all([np.isfinite(table.numbers[name]) for name in (*features, target)], axis=0)
     if not whole.all():
         print(f"{np.sum(~whole)} of {len(whole)} rows lack a value and are left out")
     data = np.column_stack([table.numbers[name][whole] for name in features])
