@@ -107,7 +107,7 @@ def row_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
 def value_faults(column: Column, table: Table) -> Iterator[Fault]:
     """Yield what is wrong with a column's values."""
     texts, numbers = table.texts[column.name], table.numbers[column.name]
-    empty, known = np.array(texts) == "", np.isfinite(numbers)
+    empty, known = np.array([not text for text in texts]), np.isfinite(numbers)
     few = f"{column.missing:.0%} empty at most" if column.missing else "a value"
     wrong = {
         few: empty & (empty.mean() > column.missing),
@@ -124,6 +124,8 @@ def drift_faults(column: Column, table: Table, target: str) -> Iterator[Fault]:
     """Yield in what a column has drifted, beyond what chance does to as many rows."""
     numbers, outcome = table.numbers[column.name], table.numbers[target]
     whole = np.isfinite(numbers) & np.isfinite(outcome)
+    if not whole.any():
+        return
     chance = SIGMAS / np.sqrt(whole.sum())
     found = {"mean": np.mean(numbers[whole]), "std": np.std(numbers[whole])}
     if np.ptp(numbers[whole]) > 0 and np.ptp(outcome[whole]) > 0:  # a constant has no correlation

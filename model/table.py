@@ -29,8 +29,8 @@ def read(path: Path) -> Table:
     names, *rows = [tuple(cell.strip() for cell in line) for line in lines]
     texts = dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
     numbers = {name: np.array([number(cell) for cell in cells], dtype=float) for name, cells in texts.items()}
-    known: set[Row] = set()
-    repeated = [place for place, row in enumerate(rows) if row in known or known.add(row)]  # type: ignore[func-returns-value]
+    first: dict[Row, int] = {}
+    repeated = [place for place, row in enumerate(rows) if first.setdefault(row, place) != place]
     return Table(list(names), texts, numbers, repeated)
 
 

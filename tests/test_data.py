@@ -131,6 +131,10 @@ def shuffle(values: Any) -> Any:
 BAD = {
     "text": (cell(7, "bmi", "tall"), ["bmi 7 tall a number"]),
     "a comma for a point": (cell(7, "bmi", '"0,05"'), ["bmi 7 0,05 a number"]),
+    "a target of texts": (
+        lambda rows: [cell(row, "target", "high")(rows) for row in range(1, 443)],
+        ["target 1, 2, 3 and 439 more high a number"],
+    ),
     "true": (cell(7, "s1", "true"), ["s1 7 true a number"]),
     "an empty cell": (cell(7, "s1", ""), ["s1 7 empty a value"]),
     "an empty target": (cell(442, "target", " "), ["target 442 empty a value"]),

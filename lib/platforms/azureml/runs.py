@@ -94,7 +94,7 @@ class Runs:
             configuration = ScriptRunConfig(
                 source_directory=str(folder),
                 script="train.py",
-                arguments=job.arguments(f"{SENT}/{sent.name}" if sent else str(job.data) if job.data else None),
+                arguments=job.arguments(Path(SENT) / sent.name if sent else job.data),
                 compute_target=target,
                 environment=environment,
                 max_run_duration_seconds=None if here else max(1, int(job.timeout_s)),
