@@ -1,10 +1,14 @@
 """Files that are whole or not there, and their digests."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+UNSETTLED_NS = 2_000_000_000
 
 
 def write(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -38,6 +42,24 @@ def digest_file(path: Path) -> str:
     """Return the sha256 of a file's content in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_large(path: Path, memory: Path) -> str:
+    """Return the sha256 of a file's content, which a small file remembers: of a gigabyte it takes most of a second.
+
+    What has been written in the last moments is not remembered, as it may change again without its times showing it.
+    """
+    stat = path.stat()
+    known = f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns} {path}"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        sha256, _, remembered = memory.read_text().partition(" ")
+        if remembered == known:
+            return sha256
+    sha256 = digest_file(path)
+    if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > UNSETTLED_NS:
+        with contextlib.suppress(OSError):  # remembering only saves time
+            write(memory, f"{sha256} {known}".encode())
+    return sha256
 
 
 def source_files(folder: Path) -> Iterator[Path]:

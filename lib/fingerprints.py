@@ -14,6 +14,7 @@ Fingerprint = dict[str, str]
 
 FILE = "sha256:"
 SHOWN = 3
+NOT_THERE = f"{FILE}not there"
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -29,6 +30,8 @@ class Change(msgspec.Struct, frozen=True):
         return (self.before or self.now or "").startswith(FILE)
 
     def __str__(self) -> str:
+        if self.now == NOT_THERE:
+            return f"{self.name} is not there"
         if self.before is None:
             return f"{self.name} is new"
         if self.now is None:

@@ -52,15 +52,24 @@ def main(requests: socket.socket) -> None:
 
 
 def packages(folder: Path) -> Iterator[str]:
-    """Yield the modules that the files of a folder import, except their own."""
+    """Yield the modules that the files of a folder import, except their own, and what is imported late on purpose."""
     paths = sorted(folder.rglob("*.py"))
     own = {path.stem for path in paths} | {folder.name}
     for path in paths:
         with contextlib.suppress(SyntaxError, OSError):
-            for node in ast.walk(ast.parse(path.read_bytes())):
+            for node in early(ast.parse(path.read_bytes())):
                 names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
                 names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 yield from (name for name in names if name and name.split(".")[0] not in own)
+
+
+def early(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the parts of a module that run when it is imported: not its functions, nor what is for type checkers."""
+    for child in ast.iter_child_nodes(node):
+        checked = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        if not checked and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child
+            yield from early(child)
 
 
 def load(name: str) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+from sklearn.datasets import load_diabetes
 
 from tests.azure.loopback import LoopbackAzure
 from tests.azure.sdk import Sdk
-from tests.project import LIMIT_S, AzureProject, error, eventually
+from tests.project import LIMIT_S, ROOT, AzureProject, error, eventually
 from tests.terminal import INTERRUPT
 
 TOML = "config/release.toml"
@@ -27,7 +29,7 @@ WAITS = """    import pathlib, time
         time.sleep(0.1)
 """
 # What Azure, and its stand-in, put beside a script.
-NOT_OURS = {"logs", "user_logs", "azureml-logs", "azureml-setup", "outputs", "invocation.zip"}
+NOT_OURS = {"__pycache__", "logs", "user_logs", "azureml-logs", "azureml-setup", "outputs", "invocation.zip"}
 RUNS = """
 found = []
 for run in Experiment(workspace(name), "diabetes").get_runs():
@@ -158,7 +160,7 @@ def test_a_run_is_made_of_the_model_alone_and_leaves_its_lineage(
         project.invoke("attach", **ATTACHING)
     said = project.invoke("train", "--on", compute)
     files = re.findall(r"'([\w.-]+)'", said[said.index("| waiting [") : said.index("]")])
-    assert set(files) - NOT_OURS == {"train.py"}
+    assert set(files) - NOT_OURS == {path.name for path in (ROOT / "model").glob("*.py")}
     assert "| alpha 0.05, 353 rows" in said
     (run,) = runs(sdk, project)
     record = json.loads((project.root / "artifacts/azureml/run_id.json").read_text())
@@ -177,6 +179,29 @@ def test_a_run_is_made_of_the_model_alone_and_leaves_its_lineage(
     assert run["environment"][0] == "diabetes-training"
     assert re.fullmatch("[0-9a-f]{12}", run["environment"][1])
     assert "train     fresh" in project.invoke("train", "--on", "local")
+
+
+def test_data_go_along_with_a_run_and_are_refused_where_they_are_too_large(project: AzureProject) -> None:
+    on_cluster(project)
+    waiting(project).touch()
+    columns, target = load_diabetes(return_X_y=True)
+    numpy.savetxt(
+        project.root / "mine.csv",
+        numpy.column_stack([columns, target]),
+        delimiter=",",
+        header="age,sex,bmi,bp,s1,s2,s3,s4,s5,s6,target",
+        comments="",
+    )
+    project.edit(TOML, 'data = ""', 'data = "mine.csv"')
+    said = project.invoke("train")
+    assert "'data'" in said[said.index("| waiting [") :]
+    assert "| alpha 0.05, 345 rows" in said
+    with (project.root / "mine.csv").open("ab") as file:
+        file.truncate(301 << 20)
+    found = error(project, "train", expect=1)
+    assert "mine.csv has 301 MB; Azure ML takes 300 MB along with a run" in found
+    project.edit(TOML, 'compute = "cluster"', 'compute = "local"')
+    assert "mine.csv is refused: 1 fault in the file" in error(project, "train", expect=1, lines=8)
 
 
 def in_git(project: AzureProject) -> str:

@@ -11,6 +11,20 @@ import pytest
 from lib.interpreter import CallError, Interpreter
 from tests.project import Project, eventually
 
+TRAIN = """
+from typing import TYPE_CHECKING
+
+import colorsys
+import helper
+import no_such_package
+
+if TYPE_CHECKING:
+    import sched
+
+
+def late():
+    import mailbox
+"""
 CALLS = """
 import os, signal, sys, threading
 
@@ -46,7 +60,7 @@ def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interprete
     root = tmp_path_factory.mktemp("interpreter")
     Project(root)
     (root / "model" / "calls.py").write_text(CALLS)
-    (root / "model" / "train.py").write_text("import colorsys\nimport helper\nimport no_such_package\n")
+    (root / "model" / "train.py").write_text(TRAIN)
     (root / "model" / "helper.py").write_text("raise SystemError('nobody may import this ahead of time')\n")
     (root / "model" / "half.py").write_text("import this is not Python")
     (root / "service" / "score.py").write_text("from wave import Wave_read\n")
@@ -72,6 +86,12 @@ def test_packages_of_the_model_and_the_service_are_imported_ahead_and_their_own_
     assert interpreter.call("model.calls:loaded", name="wave")
     assert not interpreter.call("model.calls:loaded", name="train")
     assert not interpreter.call("model.calls:loaded", name="score")
+
+
+@pytest.mark.parametrize("name", ["mailbox", "sched"])
+def test_what_a_function_imports_is_not_imported_ahead(interpreter: Interpreter, name: str) -> None:
+    assert interpreter.call("model.calls:loaded", name="wave")
+    assert not interpreter.call("model.calls:loaded", name=name)
 
 
 def test_the_server_is_imported_ahead_when_nothing_else_is_to_do(interpreter: Interpreter) -> None:

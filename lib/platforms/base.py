@@ -17,7 +17,7 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(Plain, frozen=True):
-    """A training run to be made; its fingerprint finds it again."""
+    """A training run to be made; its fingerprint finds it again. `data` is a file on this machine to train on."""
 
     experiment: str
     compute: str
@@ -27,9 +27,9 @@ class Job(Plain, frozen=True):
     timeout_s: float
     data: Path | None = None
 
-    def arguments(self, data: str | None) -> list[str]:
-        """Return the arguments of model/train.py: the parameters, and where it finds the user's data."""
-        given = self.parameters | ({"data": data} if data else {})
+    def arguments(self, data: Path | str | None) -> list[str]:
+        """Return the arguments of model/train.py: the parameters, and the data as it is named where it runs."""
+        given = self.parameters | ({} if data is None else {"data": str(data)})
         return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 

@@ -27,6 +27,8 @@ __all__ = [
     "load",
 ]
 
+DATA_ENDINGS = (".csv", ".parquet")
+
 
 class Settings(Struct, frozen=True):
     """Everything that a release may choose, loaded once by the task."""
@@ -51,6 +53,11 @@ class Settings(Struct, frozen=True):
         replace = msgspec.structs.replace
         return replace(self, release=replace(self.release, train=replace(self.release.train, compute=compute)))
 
+    @property
+    def data(self) -> Path | None:
+        """The file to train on, or None where model/train.py brings its own data."""
+        return self.root / self.release.train.data if self.release.train.data else None
+
     def of_platform(self, service: Service) -> Struct:
         """What a service is made of on this platform."""
         found = getattr(service, self.environment.platform)
@@ -67,6 +74,7 @@ def load(root: Path) -> Settings:
     release = with_existing_service(root / "config/aks_webservice.json", release, problems)
     if release:
         check_services(release, problems)
+        check_data(release, problems)
     if environment:
         check_numbers(environment, problems)
     if problems or not (workspace and release and environment):
@@ -112,3 +120,12 @@ def check_numbers(environment: Environment, problems: list[str]) -> None:
         value = getattr(environment, name)
         if value is not None and not (value.isdigit() and int(value)):
             problems.append(f".env: {name.upper()} must be a number above 0")
+
+
+def check_data(release: Release, problems: list[str]) -> None:
+    """Check that data of the user's own is of a kind that can be read, and is named in one place."""
+    data = release.train.data
+    if data and not data.endswith(DATA_ENDINGS):
+        problems.append(f'config/release.toml: train.data = "{data}" must end with {" or ".join(DATA_ENDINGS)}')
+    if data and "data" in release.train.parameters:
+        problems.append("config/release.toml: train.data and train.parameters.data are both set: choose one")

@@ -20,9 +20,13 @@ class Model(Struct, frozen=True):
 
 
 class Train(Struct, frozen=True):
-    """How model/train.py is run; the parameters become its arguments."""
+    """How model/train.py is run, and on what; the parameters become its arguments.
+
+    `data` is a file, absolute or from the project's root; it is empty where the script brings its own data.
+    """
 
     compute: Compute = "local"
+    data: str = ""
     timeout_s: Above0 = 600
     parameters: dict[str, int | float | str] = msgspec.field(default_factory=dict)
 

@@ -1,5 +1,6 @@
 """Evaluate: score the run's model and the one in production on the same rows, and ask the gate."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -68,13 +69,26 @@ def of_production(context: Context, production: Production) -> tuple[str, Path]:
     return run_id, platform.output(run_id, "model.joblib")
 
 
+def same_data(before: bytes, after: bytes) -> bool:
+    """Tell whether two data.json are of the same data, whatever its file was called."""
+    try:
+        told = [json.loads(content) for content in (before, after)]
+    except ValueError:
+        return before == after
+    unnamed = [{**one, "file": None} if isinstance(one, dict) else one for one in told]
+    return bool(unnamed[0] == unnamed[1])
+
+
 def with_data(verdict: gate.Verdict, context: Context, production_run: str) -> gate.Verdict:
     """State it where the production model was trained on other data than the run."""
     if not production_run:
         return verdict
     before = context.platform.output(production_run, "data.json").read_bytes()
     after = context.platform.output(context.get(RunRecord).run_id, "data.json").read_bytes()
-    if before == after:
+    if same_data(before, after):
         return verdict
-    stated = "the data changed since the production model was trained; both are scored on the new hold-out rows"
+    stated = (
+        "the data changed since the production model was trained; both are scored on the new hold-out rows, "
+        "some of which it may know"
+    )
     return msgspec.structs.replace(verdict, reasons=[*verdict.reasons, stated])

@@ -4,11 +4,13 @@ import sys
 
 import msgspec
 
-from lib.files import digest
-from lib.fingerprints import Fingerprint, of_files, of_settings
+from lib.errors import SettingsError
+from lib.files import digest, digest_large
+from lib.fingerprints import NOT_THERE, Fingerprint, of_files, of_settings
 from lib.image.assemble import ENVIRONMENT
 from lib.platforms.base import Job, Run
 from lib.records import RunRecord, encode
+from lib.settings import Settings
 from lib.steps.context import Context
 
 
@@ -17,7 +19,17 @@ def train_inputs(context: Context) -> Fingerprint:
     python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     # Not where it runs: the same inputs give the same model there.
     chosen = of_settings("train.parameters", **train.parameters)
-    return of_files(context.settings.root, "model", ENVIRONMENT) | chosen | python
+    return of_files(context.settings.root, "model", ENVIRONMENT) | of_data(context.settings) | chosen | python
+
+
+def of_data(settings: Settings) -> Fingerprint:
+    """Fingerprint the file to train on, where there is one, under the name that it has in the settings."""
+    name, file = settings.release.train.data, settings.data
+    if file is None:
+        return {}
+    if not file.is_file():
+        return {name: NOT_THERE}
+    return {name: f"sha256:{digest_large(file, settings.folder / 'data.sha256')}"}
 
 
 def train_absent(context: Context, record: RunRecord) -> str:
@@ -27,7 +39,12 @@ def train_absent(context: Context, record: RunRecord) -> str:
 
 def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
     """Train, unless a run of the same inputs was completed and only its record is missing."""
-    settings = context.settings.release
+    settings, data = context.settings.release, context.settings.data
+    if data and not data.is_file():
+        raise SettingsError(
+            f'train.data = "{settings.train.data}" in config/release.toml: there is no file {data}\n'
+            'Put it there, or write data = "" for the data that model/train.py brings itself'
+        )
     job = Job(
         experiment=settings.model.experiment,
         compute=settings.train.compute,
@@ -35,6 +52,7 @@ def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
         fingerprint=digest(encode(inputs)),
         commit=context.commit,
         timeout_s=settings.train.timeout_s,
+        data=data,
     )
     run = (None if context.forced else context.platform.find_run(job.fingerprint)) or run_job(context, job)
     return RunRecord(

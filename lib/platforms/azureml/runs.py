@@ -32,6 +32,8 @@ FINAL = ("Completed", "Failed", "Canceled", "NotResponding")
 FIRST_POLL_S, LONGEST_POLL_S = 0.5, 10.0
 LOGS = ("user_logs/std_log.txt", "azureml-logs/70_driver_log.txt")
 SHOWN_LINES = 5
+SNAPSHOT_BYTES = 300 << 20  # azureml-core's own limit, which it checks when all has been copied
+SENT = "data"  # the folder of a run's snapshot with the data
 
 
 class Runs:
@@ -87,11 +89,12 @@ class Runs:
             environment="" if job.compute == "local" else f"{made.name}:{made.version}",
         )
         told = {"fingerprint": job.fingerprint, "commit": job.commit, "place": msgspec.json.encode(place).decode()}
-        with snapshot(settings.root / "model") as folder, without_secrets(), explained("submitting the run"):
+        sent = None if here else job.data
+        with snapshot(settings.root / "model", sent) as folder, without_secrets(), explained("submitting the run"):
             configuration = ScriptRunConfig(
                 source_directory=str(folder),
                 script="train.py",
-                arguments=job.arguments(None),
+                arguments=job.arguments(Path(SENT) / sent.name if sent else job.data),
                 compute_target=target,
                 environment=environment,
                 max_run_duration_seconds=None if here else max(1, int(job.timeout_s)),
@@ -267,13 +270,24 @@ def last_of(error: str) -> str:
 
 
 @contextlib.contextmanager
-def snapshot(folder: Path) -> Iterator[Path]:
-    """Give a copy of the files of a folder that a user wrote: what Azure takes with it, and nothing else."""
+def snapshot(folder: Path, data: Path | None) -> Iterator[Path]:
+    """Give a copy of the files of a folder that a user wrote, and of the data: what goes to Azure, and nothing else.
+
+    Raises ReleaseError where the data is larger than Azure takes.
+    """
+    if data and data.stat().st_size > SNAPSHOT_BYTES:
+        raise ReleaseError(
+            f"{data} has {data.stat().st_size >> 20} MB; Azure ML takes {SNAPSHOT_BYTES >> 20} MB along with a run\n"
+            'Train on this machine (train.compute = "local" or "env"), or let model/train.py fetch it from a datastore'
+        )
     with tempfile.TemporaryDirectory() as made:
         for path in source_files(folder):
             place = Path(made) / "model" / path.relative_to(folder)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
+        if data:
+            (Path(made) / "model" / SENT).mkdir(exist_ok=True)
+            shutil.copyfile(data, Path(made) / "model" / SENT / data.name)
         yield Path(made) / "model"
 
 

@@ -73,7 +73,7 @@ class Computes:
 
             self.must_be_attached()
             return vm.train(self.root, self.environment, job, folder, tell)
-        script, arguments = self.root / "model" / "train.py", job.arguments(str(job.data) if job.data else None)
+        script, arguments = self.root / "model" / "train.py", job.arguments(job.data)
         if job.compute == "env":
             from lib.platforms.local import environments
 
