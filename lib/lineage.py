@@ -23,11 +23,17 @@ def tags_of(run: RunRecord, evaluation: EvaluationRecord) -> dict[str, str]:
         "metric": f"{evaluation.verdict.metric} {evaluation.verdict.candidate:.6g}",
         "commit": run.commit,
         "data": run.outputs["data.json"],
-        "compute": run.compute,
+        **place_of(run),
         "trained_at": run.created_at,
         "inputs": digest(encode(run.inputs)),
         **pieces(shortened(run.inputs | evaluation.inputs)),
     }
+
+
+def place_of(run: RunRecord) -> dict[str, str]:
+    """Return what is known of where a run trained."""
+    named = {"compute": run.compute, "host": run.host, "python": run.python, "environment": run.environment}
+    return {name: value for name, value in named.items() if value}
 
 
 def pieces(inputs: Fingerprint) -> dict[str, str]:

@@ -131,8 +131,10 @@ def run_link(model: ModelVersion) -> Link:
     inputs = lineage.inputs_of(model.tags)
     facts: dict[str, Any] = {
         "where": model.tags.get("compute"),
+        "host": model.tags.get("host"),
+        "environment": model.tags.get("environment"),
         "when": model.tags.get("trained_at"),
-        "python": inputs.get("python"),
+        "python": model.tags.get("python") or inputs.get("python"),
     }
     facts["parameters"] = {
         name.removeprefix(PARAMETER): json.loads(value) for name, value in inputs.items() if name.startswith(PARAMETER)

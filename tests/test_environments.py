@@ -194,11 +194,12 @@ def test_a_release_goes_on_from_what_trained_in_an_environment(project: Project)
     said = project.invoke("train", "--on", "env")
     assert "| alpha 0.05, 353 rows" in said
     project.invoke("release")
-    assert record(project, "run_id.json")["compute"] == "env"
+    run = record(project, "run_id.json")
+    assert run["compute"] == "env"
     assert set(states(project).values()) == {"fresh"}
-    built = (
-        project.root / ".workspace/environments" / record(project, "run_id.json")["environment"] / "environment.json"
-    )
+    traced = json.loads(project.invoke("trace", "--format", "json"))["run"]["facts"]
+    assert (traced["where"], traced["host"], traced["environment"]) == ("env", run["host"], run["environment"])
+    built = project.root / ".workspace/environments" / run["environment"] / "environment.json"
     packages = json.loads(built.read_text())["packages"]
     pinned = dict(re.findall(r"^ +- ([\w-]+)==(\S+)$", (ROOT / CONDA_FILE).read_text(), re.MULTILINE))
     assert pinned.items() <= packages.items()
