@@ -39,7 +39,7 @@ def committed(project: Project, message: str = "a change") -> None:
 
 class TestWritten:
     def test_every_step_is_in_one_job_in_the_graphs_order(self) -> None:
-        assert [task for job in jobs() for task in job.tasks] == [task_of(step) for step in STEPS]
+        assert [task for job in jobs() for task in job.tasks] == [task_of(step.name) for step in STEPS]
 
     def test_the_committed_files_are_what_the_task_writes(self, project: Project) -> None:
         committed(project)
