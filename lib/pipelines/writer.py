@@ -11,7 +11,7 @@ from lib.settings import SECRETS, Environment
 TEMPLATES = Path(__file__).parent / "templates"
 PLACES = {"github": ".github/workflows/release.yml", "azure": "azure-pipelines.yml"}
 # What a release is made of; a change in anything else releases nothing.
-PATHS = ["config/**", "lib/**", "model/**", "service/**", "requirements.txt", "tasks.py"]
+PATHS = ["config/**", "data/**", "lib/**", "model/**", "service/**", "requirements.txt", "tasks.py"]
 WORKSPACE = "artifacts/workspace"
 # Keys stay out of what others may download, and the services' folder has what ends with their processes.
 PACK = (
