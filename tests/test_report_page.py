@@ -198,7 +198,12 @@ def test_what_others_wrote_is_shown_as_text_and_secrets_not_at_all(released: Pro
 @pytest.mark.slow
 def test_a_release_that_failed_says_where_and_why(project: Project) -> None:
     assert "there is nothing to report" in error(project, "report", expect=3)
-    with changed(project, "model/train.py", "    rows = split(args.seed)", "    raise RuntimeError('no data')"):
+    with changed(
+        project,
+        "model/train.py",
+        "    model = fit(rows.data, rows.target, args.alpha)",
+        "    raise RuntimeError('no data')",
+    ):
         project.invoke("train", expect=1)
         found = Report(project)
     assert "Failed at train failed train.py failed with exit code 1: RuntimeError: no data" in found.text

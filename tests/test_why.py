@@ -117,7 +117,12 @@ def test_a_record_of_another_chain_is_named(evaluated: Project) -> None:
 
 
 def test_a_failed_step_tells_all_of_its_message_and_when(evaluated: Project) -> None:
-    with changed(evaluated, "model/train.py", "    rows = split(args.seed)", "    raise RuntimeError('no data')"):
+    with changed(
+        evaluated,
+        "model/train.py",
+        "    model = fit(rows.data, rows.target, args.alpha)",
+        "    raise RuntimeError('no data')",
+    ):
         evaluated.invoke("train", expect=1)
         shown = evaluated.invoke("why", "train")
     (evaluated.root / "artifacts/local/failed.json").unlink()
