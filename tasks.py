@@ -287,6 +287,16 @@ def comment(_: Invoke, file: str) -> None:
 
 
 @task
+def manifest(_: Invoke) -> None:
+    """Write Kubernetes manifests of what is in production, for a cluster of yours."""
+    from lib import manifest
+
+    with release_context() as context:
+        path = manifest.write(context.settings, context.platform)
+        print(f"{path}\nApply it: kubectl apply --filename {path}  (its first lines say how the keys get there)")
+
+
+@task
 def check(invoke: Invoke) -> None:
     """Check style, types, the direction of imports, and run every test."""
     for command in CHECKS:

@@ -110,12 +110,13 @@ class ImageRecord(Record, frozen=True):
 
 
 class WebserviceRecord(Record, frozen=True):
-    """A deployed web service."""
+    """A deployed web service, and what runs it: a process, a container, ACI or AKS."""
 
     name: str
     scoring_uri: str
     image: str
     model_version: int
+    engine: str = ""
 
     @property
     def summary(self) -> str:
@@ -135,17 +136,19 @@ class AksRecord(WebserviceRecord, frozen=True):
 
 
 class TestRecord(Record, frozen=True):
-    """What a test of a service found; times in milliseconds, `latencies_ms` those of one request after the other."""
+    """What a test of a service found, and what ran it; times in milliseconds, `latencies_ms` of single requests."""
 
     scoring_uri: str
     checks: list[str]
     p50_ms: float
     p99_ms: float
     latencies_ms: list[float] = []
+    engine: str = ""
 
     @property
     def summary(self) -> str:
-        return f"{len(self.checks)} checks passed, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
+        met = f" by a {self.engine}" if self.engine else ""
+        return f"{len(self.checks)} checks passed{met}, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
 
 
 class AciTestRecord(TestRecord, frozen=True):

@@ -10,6 +10,8 @@ KINDS = ("service", "image", "model", "compute", "workspace")
 def plan(platform: Platform, kind: str, name: str = "") -> list[Resource]:
     """List what would be removed.
 
+    What is in production is only in the plan to remove everything, and an image that was in production, or that a
+    service runs, only where it is named as well.
     Raises SettingsError for an unknown kind, RefusedError for a model or an image that is in production.
     """
     if kind not in KINDS:
@@ -21,7 +23,11 @@ def plan(platform: Platform, kind: str, name: str = "") -> list[Resource]:
         return chosen
     if name and any((one.kind, one.name) in in_use for one in chosen):
         raise RefusedError(f"{kind} {name} is in production\nRelease another one first, or `invoke destroy` everything")
-    return [one for one in chosen if (one.kind, one.name) not in in_use]
+    if name and any(one.used for one in chosen):
+        raise RefusedError(f"{kind} {name} runs in a service\nDeploy another one there, or remove the service first")
+    if not name:
+        in_use |= {("image", one.image) for one in platform.history()}
+    return [one for one in chosen if (one.kind, one.name) not in in_use and not one.used]
 
 
 def production_in(settings: Settings, resources: list[Resource]) -> str:

@@ -92,3 +92,9 @@ def differing(scoring_uri: str, key: str, expected: Identity) -> str:
         if answer.headers.get(name) != value
     ]
     return next(iter(wrong), "")
+
+
+def unlike_deployed(scoring_uri: str, key: str, expected: Identity, rows: list[Any], predictions: list[Any]) -> str:
+    """Tell in what a service is not the deployed version: who answers, then what it predicts; empty where it is."""
+    trouble = differing(scoring_uri, key, expected)
+    return trouble or (Client(scoring_uri, key).mismatch(rows, predictions) if rows else "")

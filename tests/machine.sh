@@ -4,6 +4,8 @@
 set -euo pipefail
 
 packages=(
+    podman runc netavark aardvark-dns  # containers where no Docker answers, their base, a registry: tests/test_containers.py
+    mmdebstrap docker-registry
     openssh-server  # a machine to train on: tests/test_vm.py
     chromium        # looks at the report: tests/test_report_page.py
 )

@@ -142,6 +142,10 @@ def test_a_record_of_another_chain_is_stale_and_is_refused(released: Project) ->
 
 def test_the_model_in_production_cannot_be_destroyed_alone(released: Project) -> None:
     assert "in production" in released.invoke("destroy", "--kind", "model", "--name", "1", "--yes", expect=4)
+
+
+def test_an_image_that_serves_or_was_in_production_is_not_swept_away(released: Project) -> None:
+    assert "Nothing to be removed" in released.invoke("destroy", "--kind", "image", "--yes")
     assert set(states(released).values()) == {"fresh"}
 
 

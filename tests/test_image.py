@@ -67,13 +67,20 @@ def test_the_manifest_names_every_file_by_its_content(copied: Callable[[str], Pa
     files = {path.relative_to(written).as_posix(): path.read_bytes() for path in written.rglob("*") if path.is_file()}
     manifest = json.loads(files.pop("manifest.json"))["files"]
     assert manifest == {name: digest(content) for name, content in files.items()}
-    assert {"service/score.py", "model/1/model.joblib", "serve.py", "Dockerfile", "requirements.txt"} <= set(files)
+    assert {
+        "service/score.py",
+        "model/1/model.joblib",
+        "serve.py",
+        "drain.py",
+        "Dockerfile",
+        "packages/requirements.txt",
+    } <= set(files)
 
 
 def test_every_package_of_an_image_is_pinned(copied: Callable[[str], Path], tmp_path: Path) -> None:  # defect 24
     root, written = copied("root"), tmp_path / "image"
     assemble(root, root / "model.joblib").write(written)
-    lines = (written / "requirements.txt").read_text().splitlines()
+    lines = (written / "packages/requirements.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[a-z0-9-]+(\[.+\])?==\S+( ; .+)?", line) for line in lines), lines
     names = {re.split(r"[=\[]", line)[0] for line in lines}
     assert {"scikit-learn", "numpy", "azureml-inference-server-http", "gunicorn", "flask", "threadpoolctl"} <= names
@@ -82,6 +89,15 @@ def test_every_package_of_an_image_is_pinned(copied: Callable[[str], Path], tmp_
         line for line in (root / "requirements.txt").read_text().splitlines() if re.split(r"[=\[]", line)[0] in names
     ]
     assert lines == locked  # also where a package has a line for each version of Python
+
+
+def test_a_package_with_a_version_for_each_python_is_pinned_for_each(copied: Callable[[str], Path]) -> None:
+    root = copied("root")
+    lock = root / "requirements.txt"
+    one, other = "joblib==1.5.3 ; python_version < '3.12'", "joblib==1.5.3.post1 ; python_version >= '3.12'"
+    lock.write_text(lock.read_text().replace("joblib==1.5.3\n", f"{one}\n    # via scikit-learn\n{other}\n"))
+    packages = assemble(root, root / "model.joblib").contents["packages/requirements.txt"].decode()
+    assert {one, other} < set(packages.splitlines())
 
 
 @pytest.mark.parametrize(

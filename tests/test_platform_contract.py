@@ -21,7 +21,7 @@ from lib.errors import ReleaseError, UnhealthyError
 from lib.files import digest_file
 from lib.image.assemble import assemble, faults
 from lib.interpreter import Interpreter
-from lib.platforms.base import Deployment, Job, ModelVersion, Platform, Production, Resource
+from lib.platforms.base import Build, Deployment, Job, ModelVersion, Platform, Production, Resource
 from lib.records import now
 from lib.settings import Service
 from lib.webservice import Client, differing, identity
@@ -36,7 +36,9 @@ class Ground:
 
     def __init__(self, root: Path, platform: str) -> None:
         self.root = root
-        Project(root).edit("config/release.toml", "create = []", 'create = ["workspace", "aks"]')
+        project = Project(root)
+        project.edit("config/release.toml", "create = []", 'create = ["workspace", "aks"]')
+        self.prepare(project)
         (root / ".env").write_text(f"PLATFORM={platform}\n")
         self.settings = settings.load(root)
         self.interpreter = Interpreter(root, root / "interpreter.log")
@@ -45,6 +47,9 @@ class Ground:
         self.platform = self.connect()
         self.aci = self.settings.release.services.aci
         self.aks = self.settings.release.services.aks
+
+    def prepare(self, project: Project) -> None:
+        """Change the project's settings before they are read."""
 
     def connect(self, **environment: Any) -> Platform:
         """Give the platform as a later release finds it."""
@@ -74,12 +79,15 @@ class Ground:
         original = score.read_text()
         score.write_text(original + more)
         try:
-            made = assemble(self.root, self.platform.model_file(version))
+            made = assemble(self.root, self.platform.model_file(version), self.settings.release.image.base)
         finally:
             score.write_text(original)
         with tempfile.TemporaryDirectory() as folder:
             made.write(Path(folder))
-            self.platform.build_image(made.digest, Path(folder))
+            build = Build(
+                digest=made.digest, folder=Path(folder), model_name="diabetes", model_version=version, commit="none"
+            )
+            self.platform.build_image(build, len)
         return made.digest
 
     def deployment(self, service: Service, model: ModelVersion, more: str = "") -> Deployment:

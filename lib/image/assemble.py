@@ -15,6 +15,9 @@ from lib.files import digest, digest_file, source_files
 HERE = Path(__file__).parent
 ENVIRONMENT = "config/conda_dependencies.yml"
 MODEL_PATH = "model/1/model.joblib"
+REQUIREMENTS = "packages/requirements.txt"
+PACKAGES_DOCKERFILE = "environment.Dockerfile"
+BASE = "docker.io/library/python:3.11-slim"
 
 
 class Image:
@@ -34,16 +37,17 @@ class Image:
             path.write_bytes(content)
 
 
-def assemble(root: Path, model: Path) -> Image:
-    """Assemble the image of a model. Raises ReleaseError where a part is missing or not pinned."""
+def assemble(root: Path, model: Path, base: str = BASE) -> Image:
+    """Assemble the image of a model upon a base. Raises ReleaseError where a part is missing or not pinned."""
     service = root / "service"
     if not (service / "score.py").is_file():
         raise ReleaseError("service/score.py is missing: it must define init() and run()")
     contents = {path.relative_to(root).as_posix(): path.read_bytes() for path in source_files(service)}
-    contents |= {name: (HERE / name).read_bytes() for name in ("serve.py", "Dockerfile")}
+    contents |= {name: (HERE / name).read_bytes() for name in ("Dockerfile", "drain.py", "serve.py")}
+    contents[PACKAGES_DOCKERFILE] = f"ARG BASE={base}\n".encode() + (HERE / PACKAGES_DOCKERFILE).read_bytes()
     contents[MODEL_PATH] = model.read_bytes()
     contents["conda_dependencies.yml"] = (root / ENVIRONMENT).read_bytes()
-    contents["requirements.txt"] = whole(pins(root / ENVIRONMENT), (root / "requirements.txt").read_text()).encode()
+    contents[REQUIREMENTS] = whole(pins(root / ENVIRONMENT), (root / "requirements.txt").read_text()).encode()
     return Image(contents)
 
 

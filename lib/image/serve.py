@@ -89,10 +89,18 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Application:
         """Load the guarded application; the keys leave the environment before score.py could see them."""
-        keys = [os.environ.pop(f"SCORING_KEY_{name}", "") for name in ("PRIMARY", "SECONDARY")]
+        keys = [os.environ.pop(f"SCORING_KEY_{name}", "") or mounted(name) for name in ("PRIMARY", "SECONDARY")]
         if not all(keys):
-            sys.exit("SCORING_KEY_PRIMARY and SCORING_KEY_SECONDARY must be in the environment")
+            sys.exit(
+                "SCORING_KEY_PRIMARY and SCORING_KEY_SECONDARY must be in the environment, or files in SCORING_KEYS"
+            )
         return Guard(load(), keys, int(os.environ.get("REQUEST_BYTES", REQUEST_BYTES)))
+
+
+def mounted(name: str) -> str:
+    """Return a key from the folder that containers have their secrets in; empty where it is not there."""
+    path = Path(os.environ.get("SCORING_KEYS", "/nowhere")) / name
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def options(bind: str, workers: int) -> dict[str, Any]:

@@ -71,6 +71,16 @@ class Production(Plain, frozen=True):
     evidence: dict[str, str]
 
 
+class Build(Plain, frozen=True):
+    """An image to be built from the files of a folder: its digest, and what it is an image of."""
+
+    digest: str
+    folder: Path
+    model_name: str
+    model_version: int
+    commit: str
+
+
 class Deployment(Plain, frozen=True):
     """A version to be served: its image, and rows with the predictions that it must give before it takes over."""
 
@@ -83,21 +93,23 @@ class Deployment(Plain, frozen=True):
 
 
 class WebService(Plain, frozen=True):
-    """A web service as it is now; `trouble` says why it does not serve, and is empty where it does."""
+    """A web service as it is now, and what runs it; `trouble` says why it does not serve, empty where it does."""
 
     name: str
     scoring_uri: str
     image: str
     model_version: int
+    engine: str
     trouble: str = ""
 
 
 class Resource(Plain, frozen=True):
-    """Something that was created and can be removed."""
+    """Something that was created and can be removed; `used` where something else that is there needs it."""
 
     kind: Literal["service", "image", "model", "compute", "workspace"]
     name: str
     detail: str
+    used: bool = False
 
 
 class Finding(Plain, frozen=True):
@@ -181,8 +193,8 @@ class Platform(Protocol):
         the model in its registry alone, the content has none. Raises ReleaseError where the image is not there.
         """
 
-    def build_image(self, digest: str, folder: Path) -> str:
-        """Build an image from its folder and return where it is; the same digest is built once."""
+    def build_image(self, build: Build, tell: Tell) -> str:
+        """Build an image, tell how it goes, and return where it is; the same digest is built once."""
 
     def deploy(self, deployment: Deployment) -> WebService:
         """Create or update a service, checked before it takes over, and wait.

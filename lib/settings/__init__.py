@@ -1,6 +1,7 @@
 """The settings of a release, read once from config/ and .env. All that is wrong with them is reported at once."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -9,7 +10,7 @@ from lib.settings.azureml import AciContainer, AksContainers, AksWebservice, Aut
 from lib.settings.environment import SECRETS, Environment, read_environment
 from lib.settings.fields import Secret, Struct
 from lib.settings.parsing import parse, read
-from lib.settings.release import Compute, Limits, LocalService, Release, Service
+from lib.settings.release import Compute, Containers, Image, Limits, LocalService, Release, Service
 
 __all__ = [
     "SECRETS",
@@ -17,7 +18,9 @@ __all__ = [
     "AksContainers",
     "Autoscale",
     "Compute",
+    "Containers",
     "Environment",
+    "Image",
     "Limits",
     "LocalService",
     "Release",
@@ -58,11 +61,15 @@ class Settings(Struct, frozen=True):
         """The file to train on, or None where model/train.py brings its own data."""
         return self.root / self.release.train.data if self.release.train.data else None
 
-    def of_platform(self, service: Service) -> Struct:
-        """What a service is made of on this platform."""
-        found = getattr(service, self.environment.platform)
-        assert isinstance(found, Struct)  # noqa: S101 - the platforms' names are those of the fields
-        return found
+    def of_platform(self, service: Service) -> dict[str, Any]:
+        """Return what a service is made of on this platform, but for what its engine does not use."""
+        made_of = msgspec.structs.asdict(getattr(service, self.environment.platform))
+        return {name: value for name, value in made_of.items() if name != "container" or self.containers}
+
+    @property
+    def containers(self) -> bool:
+        """Whether this platform is this machine, and an engine runs containers on it."""
+        return self.environment.platform == "local" and self.release.local.engine == "container"
 
 
 def load(root: Path) -> Settings:

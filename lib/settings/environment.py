@@ -7,7 +7,7 @@ from typing import Any, Literal
 from lib.settings.fields import Secret, Struct
 
 KEY_LENGTH = 32
-SECRETS = ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY", "AZURE_CLIENT_SECRET", "VM_PASSWORD")
+SECRETS = ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY", "AZURE_CLIENT_SECRET", "VM_PASSWORD", "REGISTRY_PASSWORD")
 SIGN_IN = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 
@@ -18,6 +18,8 @@ class Environment(Struct, frozen=True):
     local_workspace: str = ".workspace"
     scoring_key_primary: Secret | None = None
     scoring_key_secondary: Secret | None = None
+    registry_user: str | None = None
+    registry_password: Secret | None = None
     azure_tenant_id: str | None = None
     azure_client_id: str | None = None
     azure_client_secret: Secret | None = None

@@ -9,6 +9,9 @@ ComputeName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{1,14}[a
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Above0 = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
+Reference = Annotated[
+    str, msgspec.Meta(pattern=r"^([a-z0-9][a-z0-9._:/@-]*)?$", description="an image, as docker names it")
+]
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from lib.gate import Rule
 from lib.settings.azureml import AciContainer, AksContainers, Azureml
-from lib.settings.fields import Above0, Name, Port, Positive, Struct
+from lib.settings.fields import Above0, Name, Port, Positive, Reference, Struct
 
 Compute = Literal["local", "env", "vm", "cluster"]
 
@@ -31,11 +31,20 @@ class Train(Struct, frozen=True):
     parameters: dict[str, int | float | str] = msgspec.field(default_factory=dict)
 
 
+class Containers(Struct, frozen=True):
+    """How many containers a service has under an engine, and what each may use."""
+
+    replicas: Positive = 1
+    cpu_cores: Above0 = 1.0
+    memory_gb: Above0 = 1.0
+
+
 class LocalService(Struct, frozen=True):
-    """A service on this machine."""
+    """A service on this machine; `workers` are those of each replica."""
 
     port: Port
     workers: Positive = 1
+    container: Containers = Containers()
 
 
 class Service(Struct, frozen=True):
@@ -65,6 +74,21 @@ class Services(Struct, frozen=True):
     aks: Production
 
 
+class Image(Struct, frozen=True):
+    """What a container image is built upon, and where it is pushed to; an empty registry keeps it with the engine."""
+
+    base: Reference = "docker.io/library/python:3.11-slim"
+    registry: Reference = ""
+    build_timeout_s: Above0 = 1800
+
+
+class Local(Struct, frozen=True):
+    """What runs the services on this machine; `balancer` is the image of HAProxy that stands before containers."""
+
+    engine: Literal["process", "container"] = "process"
+    balancer: Reference = "docker.io/library/haproxy:3.2-alpine"
+
+
 class Limits(Struct, frozen=True):
     """Limits of the services and their tests."""
 
@@ -81,4 +105,6 @@ class Release(Struct, frozen=True):
     gate: Rule
     services: Services
     limits: Limits
+    image: Image = Image()
+    local: Local = Local()
     azureml: Azureml = Azureml()

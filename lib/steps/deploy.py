@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Literal, cast
 
-import msgspec
-
 from lib.errors import SettingsError
 from lib.fingerprints import Fingerprint, of_settings
 from lib.platforms.base import Deployment
@@ -18,7 +16,7 @@ Target = Literal["aci", "aks"]
 def service_inputs(target: Target) -> Callable[[Context], Fingerprint]:
     def inputs(context: Context) -> Fingerprint:
         service = service_of(context, target)
-        chosen = {"name": service.name} | msgspec.structs.asdict(context.settings.of_platform(service))
+        chosen = {"name": service.name} | context.settings.of_platform(service)
         limits = context.settings.release.limits
         return of_settings(f"services.{target}", **chosen) | of_settings("limits", request_bytes=limits.request_bytes)
 
@@ -64,6 +62,7 @@ def deploy(target: Target, kind: type[WebserviceRecord]) -> Callable[[Context, F
             scoring_uri=service.scoring_uri,
             image=service.image,
             model_version=service.model_version,
+            engine=service.engine,
         )
 
     return run

@@ -8,14 +8,22 @@ from lib.errors import ReleaseError
 from lib.fingerprints import Fingerprint, of_files, of_settings
 from lib.image.assemble import ENVIRONMENT, assemble
 from lib.interpreter import CallError
+from lib.platforms.base import Build
 from lib.records import ImageRecord, ModelRecord
+from lib.repository import commit
 from lib.steps.context import Context
 from lib.webservice import same
 
 
 def image_inputs(context: Context) -> Fingerprint:
-    rows = of_settings("limits", test_rows=context.settings.release.limits.test_rows)
-    return of_files(context.settings.root, "service", ENVIRONMENT) | rows
+    settings = context.settings
+    chosen = of_settings("limits", test_rows=settings.release.limits.test_rows)
+    chosen |= of_settings("image", base=settings.release.image.base)
+    if settings.containers:
+        chosen |= of_settings("image", registry=settings.release.image.registry) | of_settings(
+            "local", engine="container"
+        )
+    return of_files(settings.root, "service", ENVIRONMENT) | chosen
 
 
 def image_absent(context: Context, record: ImageRecord) -> str:
@@ -33,13 +41,20 @@ def image(context: Context, inputs: Fingerprint, previous: str) -> ImageRecord:
         holdout=str(platform.output(model.run_id, "holdout.json")),
         count=context.settings.release.limits.test_rows,
     )
-    assembled = assemble(root, file)
+    assembled = assemble(root, file, context.settings.release.image.base)
     location = platform.find_image(assembled.digest)
     if not location:
         with tempfile.TemporaryDirectory() as folder:
             assembled.write(Path(folder))
             rehearse(context, folder, expected)
-            location = platform.build_image(assembled.digest, Path(folder))
+            build = Build(
+                digest=assembled.digest,
+                folder=Path(folder),
+                model_name=model.name,
+                model_version=model.version,
+                commit=commit(root),
+            )
+            location = platform.build_image(build, context.tell)
     return ImageRecord(
         inputs=inputs,
         previous=previous,

@@ -60,6 +60,7 @@ def try_service(context: Context, target: Target, service: WebserviceRecord) -> 
         "p50_ms": statistics.median(times),
         "p99_ms": statistics.quantiles(times, n=100)[98],
         "latencies_ms": [round(time, 2) for time in times],
+        "engine": service.engine,
     }
 
 

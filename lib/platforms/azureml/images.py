@@ -21,6 +21,7 @@ from lib.platforms.azureml import environments
 from lib.platforms.azureml.faults import explained, patiently, within
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.workspace import MADE_BY
+from lib.platforms.base import Build, Tell
 
 LOG_LINES = 12
 
@@ -52,19 +53,20 @@ class Images:
         found = self.entry(digest)
         return found.properties["location"] if found else None
 
-    def build(self, digest: str, folder: Path) -> str:
+    def build(self, build: Build, tell: Tell) -> str:
         """Package an image, unless its content has been; return where it is. Raises ReleaseError with the log's end."""
-        if location := self.find(digest):
+        if location := self.find(build.digest):
             return location
-        versions = self.models.of_content(digest_file(folder / MODEL_PATH))
+        versions = self.models.of_content(digest_file(build.folder / MODEL_PATH))
         if not versions:
             raise ReleaseError("the model of the image is not registered\nRun `invoke register` first")
-        location = self.package(folder, versions[0])
+        tell("Azure packages the image, which takes some minutes where the environment is new")
+        location = self.package(build.folder, versions[0])
         with tempfile.TemporaryDirectory() as made:
             content = Path(made) / "content"
-            shutil.copytree(folder, content, ignore=lambda _, names: [one for one in names if one == "model"])
-            properties = {"digest": digest, "location": location, "model_version": str(versions[0].version)}
-            self.keep(versions[0].properties["run_id"], content, MADE_BY | properties)
+            shutil.copytree(build.folder, content, ignore=lambda _, names: [one for one in names if one == "model"])
+            properties = {"digest": build.digest, "location": location, "model_version": str(versions[0].version)}
+            self.keep(versions[0].properties["run_id"], content, MADE_BY | properties | {"commit": build.commit})
         return location
 
     def keep(self, run_id: str, content: Path, properties: dict[str, str]) -> None:

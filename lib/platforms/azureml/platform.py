@@ -30,6 +30,7 @@ from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.services import Services
 from lib.platforms.base import (
     Ask,
+    Build,
     Deployment,
     Finding,
     Job,
@@ -176,8 +177,8 @@ class AzuremlPlatform:
     def image_content(self, digest: str) -> Path:
         return self.images.fetch(digest)
 
-    def build_image(self, digest: str, folder: Path) -> str:
-        return self.images.build(digest, folder)
+    def build_image(self, build: Build, tell: Tell) -> str:
+        return self.images.build(build, tell)
 
     # Services
 
@@ -199,12 +200,18 @@ class AzuremlPlatform:
     # What was created
 
     def resources(self) -> list[Resource]:
+        found = sorted(self.services.list(), key=lambda one: str(one.name))
         services = [
-            Resource(kind="service", name=one.name, detail=f"{one.compute_type}, {one.scoring_uri}")
-            for one in sorted(self.services.list(), key=lambda one: str(one.name))
+            Resource(kind="service", name=one.name, detail=f"{one.compute_type}, {one.scoring_uri}") for one in found
         ]
+        used = {(one.tags or {}).get("image") for one in found}
         images = [
-            Resource(kind="image", name=one.properties["digest"], detail=f"{one.properties['location']}, which stays")
+            Resource(
+                kind="image",
+                name=one.properties["digest"],
+                detail=f"{one.properties['location']}, which stays",
+                used=one.properties["digest"] in used,
+            )
             for one in self.images.entries()
         ]
         models = [

@@ -19,7 +19,7 @@ from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Deployment, WebService
 from lib.settings import AksContainers, Secret, Service, Settings
-from lib.webservice import Client, differing, identity
+from lib.webservice import differing, identity, unlike_deployed
 
 LOG_LINES = 6
 KEYS = ("Primary", "Secondary")
@@ -68,6 +68,7 @@ class Services:
             scoring_uri=found.scoring_uri or "",
             image=tags.get("image", ""),
             model_version=int(tags.get("model_version", 0)),
+            engine="AKS" if isinstance(service.azureml, AksContainers) else "ACI",
             trouble=trouble,
         )
 
@@ -172,9 +173,7 @@ class Services:
         found = self.get(deployment.service.name)
         key = self.keys_of(found)[0]
         expected = identity(deployment.model_name, deployment.model_version, deployment.image)
-        trouble = differing(found.scoring_uri, key, expected)
-        if not trouble and deployment.rows:
-            trouble = Client(found.scoring_uri, key).mismatch(deployment.rows, deployment.predictions)
+        trouble = unlike_deployed(found.scoring_uri, key, expected, deployment.rows, deployment.predictions)
         if trouble:
             raise UnhealthyError(
                 f"{deployment.service.name} does not serve version {deployment.model_version}: {trouble}"

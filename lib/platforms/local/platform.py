@@ -1,12 +1,13 @@
 """This machine as a platform: SQLite, files by content, and real web services."""
 
 import datetime
+import functools
 import shutil
 import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from lib.interpreter import Interpreter
 from lib.outputs import MODEL, OUTPUTS, missing, read_metrics
 from lib.platforms.base import (
     Ask,
+    Build,
     Deployment,
     Finding,
     Job,
@@ -29,10 +31,15 @@ from lib.platforms.base import (
 )
 from lib.platforms.local.computes import Computes
 from lib.platforms.local.keys import Keys
+from lib.platforms.local.processes import Processes
+from lib.platforms.local.replicas import Replicas
 from lib.platforms.local.services import Services
 from lib.platforms.local.store import Store
 from lib.records import now
 from lib.settings import Secret, Service, Settings
+
+if TYPE_CHECKING:
+    from lib.platforms.local.containers import ContainerEngine
 
 MODELS = "SELECT * FROM models WHERE name = ? AND deleted_at IS NULL"
 
@@ -54,9 +61,22 @@ class LocalPlatform:
         self.contents = Contents(self.folder / "files")
         self.images = self.folder / "images"
         self.key_ring = Keys(self.folder / "keys.json", settings.environment)
-        self.services = Services(
-            self.folder / "services", self.images, self.store, self.key_ring, interpreter, settings.release.limits
-        )
+        self.settings = settings
+        self.interpreter = interpreter
+        self.services = Services(self.folder / "services", self.store, self.key_ring, self.release, self.replicas)
+
+    def replicas(self, engine: str) -> Replicas:
+        """Return what runs services: processes, or the containers of an engine."""
+        if engine == "container":
+            return self.containers.replicas
+        return Processes(self.folder / "services", self.images, self.interpreter, self.release.limits)
+
+    @functools.cached_property
+    def containers(self) -> "ContainerEngine":
+        """Return the container engine; its client is imported only where it is used."""
+        from lib.platforms.local.containers import ContainerEngine
+
+        return ContainerEngine(self.settings)
 
     def check(self) -> Iterator[Finding]:
         if self.store.path.exists():
@@ -73,6 +93,19 @@ class LocalPlatform:
             else:
                 yield Finding(what=f"{place} for {service.name}")
         yield from self.trainers.check()
+        yield self.engine()
+
+    def engine(self) -> Finding:
+        """Say which container engine is here; that there is none needs a fix only where one is to be used."""
+        used = self.settings.containers
+        try:
+            found = self.containers.engine.describe()
+        except ReleaseError as error:
+            problem, *remedy = str(error).splitlines()
+            if used:
+                return Finding(what=f"container engine: {problem}", fix="; ".join(remedy))
+            return Finding(what=f"container engine: {problem} (not needed: services are processes)")
+        return Finding(what=f"container engine: {found}" + ("" if used else " (not used: services are processes)"))
 
     def workspace(self) -> str:
         counts = {table: self.count(table) for table in ("runs", "models", "services")}
@@ -219,20 +252,23 @@ class LocalPlatform:
 
     def find_image(self, digest: str) -> str | None:
         folder = self.images / digest
-        return str(folder) if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        return self.containers.images.find(digest) if self.settings.containers else str(folder)
 
     def image_content(self, digest: str) -> Path:
         if not (self.images / digest).is_dir():
             raise ReleaseError(f"image {digest[:12]} is not there any more\n`invoke image --force` builds it anew")
         return self.images / digest
 
-    def build_image(self, digest: str, folder: Path) -> str:
-        if not (found := self.find_image(digest)):
+    def build_image(self, build: Build, tell: Tell) -> str:
+        folder = self.images / build.digest
+        if not folder.is_dir():
             aside = self.images / ".aside"  # what an interrupted build left is in nobody's way
             shutil.rmtree(aside, ignore_errors=True)
-            shutil.copytree(folder, aside)
-            aside.rename(self.images / digest)
-        return found or str(self.images / digest)
+            shutil.copytree(build.folder, aside)
+            aside.rename(folder)
+        return self.containers.images.build(build, tell) if self.settings.containers else str(folder)
 
     # Services
 
@@ -256,12 +292,15 @@ class LocalPlatform:
     # What was created
 
     def resources(self) -> list[Resource]:
+        rows = self.store.all("SELECT * FROM services ORDER BY name")
         services = [
             Resource(kind="service", name=row["name"], detail=f"port {row['port']}, version {row['model_version']}")
-            for row in self.store.all("SELECT * FROM services ORDER BY name")
+            for row in rows
         ]
+        used = {row["image"] for row in rows}
         images = [
-            Resource(kind="image", name=path.name, detail=str(path)) for path in sorted(self.images.glob("[!.]*"))
+            Resource(kind="image", name=path.name, detail=str(path), used=path.name in used)
+            for path in sorted(self.images.glob("[!.]*"))
         ]
         models = [
             Resource(kind="model", name=str(one.version), detail=f"of run {one.run_id}") for one in self.versions()
@@ -277,6 +316,8 @@ class LocalPlatform:
         if resource.kind == "service":
             self.services.remove(resource.name)
         elif resource.kind == "image":
+            if self.settings.containers or (self.folder / "wheels").is_dir():  # or there was an engine in use before
+                self.containers.images.remove(resource.name)
             shutil.rmtree(self.images / resource.name, ignore_errors=True)
         elif resource.kind == "model":
             self.store.do(

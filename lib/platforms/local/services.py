@@ -2,47 +2,45 @@
 
 import contextlib
 import shutil
-import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from lib.errors import ReleaseError, UnhealthyError
-from lib.interpreter import Interpreter
+import msgspec
+
+from lib.errors import UnhealthyError
 from lib.platforms.base import Deployment, WebService
-from lib.platforms.local import replica
 from lib.platforms.local.keys import Keys
+from lib.platforms.local.replicas import Replicas
 from lib.platforms.local.store import Store
-from lib.settings import Limits, Service
-from lib.webservice import Client, differing, identity
+from lib.settings import Release, Service
+from lib.webservice import differing, identity, unlike_deployed
 
 KEPT_LOGS = 5
 
 
 class Services:
-    """The services of one workspace."""
+    """The services of one workspace. `replicas` gives what runs them, by the name of an engine."""
 
     def __init__(
-        self, folder: Path, images: Path, store: Store, keys: Keys, interpreter: Interpreter, limits: Limits
+        self, folder: Path, store: Store, keys: Keys, release: Release, replicas: Callable[[str], Replicas]
     ) -> None:
         self.folder = folder
-        self.images = images
         self.store = store
         self.keys = keys
-        self.interpreter = interpreter
-        self.limits = limits
+        self.engine = release.local.engine
+        self.registry = release.image.registry
+        self.replicas = replicas
 
     def deploy(self, deployment: Deployment) -> WebService:
         """Make a service serve a version; see Platform.deploy."""
         service = deployment.service
-        row = self.store.one("SELECT * FROM services WHERE name = ?", service.name)
-        self.stop_strays(service.name, row["replica"] if row else "")
-        found = self.find(service) if row and wanted(row, deployment) else None
+        row = self.row(service.name)
+        self.stop_strays(service.name, row)
+        found = self.find(service) if row and self.wanted(row, deployment) else None
         if found and not found.trouble:
             return found
-        with self.listening(service, row) as listener:
-            self.replace(deployment, listener)
-        if row:
-            replica.stop(self.folder / service.name / row["replica"])
+        self.replace(deployment, row)
         self.drop_old_logs(service.name)
         found = self.find(service)
         if found is None or found.trouble:
@@ -51,17 +49,21 @@ class Services:
             )
         return found
 
-    def replace(self, deployment: Deployment, listener: socket.socket) -> None:
-        """Start a candidate, check it, and let it take over."""
-        keys = self.keys.of(deployment.service.name)
-        image = self.images / deployment.image
-        candidate = replica.start(
-            self.interpreter, self.folder / deployment.service.name, image, deployment, keys, self.limits
-        )
-        with contextlib.closing(candidate):
-            check(candidate.address, deployment, keys[0].reveal())
-            candidate.take(listener)
-            service = deployment.service
+    def row(self, name: str) -> dict[str, Any] | None:
+        """Return what is kept of a service."""
+        return self.store.one("SELECT * FROM services WHERE name = ?", name)
+
+    def replace(self, deployment: Deployment, row: dict[str, Any] | None) -> None:
+        """Start a candidate, check it, let it take over, and stop what served before."""
+        service, keys = deployment.service, self.keys.of(deployment.service.name)
+        replicas = self.replicas(self.engine)
+        same_engine = row is not None and row["engine"] == self.engine
+        serving = row["replica"] if row and same_engine else ""
+        with contextlib.closing(replicas.start(deployment, keys, serving)) as candidate:
+            check(candidate.addresses, deployment, keys[0].reveal())
+            if row and not same_engine:  # which holds the port
+                self.replicas(row["engine"]).stop_all(service.name)
+            candidate.take()
             self.store.put(
                 "services",
                 name=service.name,
@@ -72,40 +74,64 @@ class Services:
                 model_version=deployment.model_version,
                 replica=candidate.name,
                 stopped=0,
+                engine=self.engine,
+                container=self.container(service),
             )
+        if serving:
+            replicas.stop(service.name, serving)
 
-    @contextlib.contextmanager
-    def listening(self, service: Service, row: dict[str, object] | None) -> Iterator[socket.socket]:
-        """Give the service's listening socket: that of the replica which serves, or a new one."""
-        found = (
-            replica.listener(self.folder / service.name / str(row["replica"]))
-            if row and row["port"] == service.local.port
-            else None
-        )
-        with found or bind(service) as listener:
-            yield listener
+    def stop_strays(self, name: str, row: dict[str, Any] | None) -> None:
+        """Stop replicas that an interrupted update left running beside those that serve."""
+        serving = {row["engine"]: row["replica"]} if row else {}
+        for engine in {self.engine, *serving}:
+            self.replicas(engine).stop_others(name, serving.get(engine, ""))
 
     def find(self, service: Service) -> WebService | None:
         """Return a service as it answers now, asked with both of its keys."""
-        row = self.store.one("SELECT * FROM services WHERE name = ?", service.name)
+        row = self.row(service.name)
         if row is None:
             return None
         trouble = "it was stopped" if row["stopped"] else ""
         uri = f"http://127.0.0.1:{row['port']}/score"
+        expected = identity(row["model_name"], row["model_version"], row["image"])
         for key in [] if trouble else self.keys.of(service.name):
-            trouble = trouble or differing(
-                uri, key.reveal(), identity(row["model_name"], row["model_version"], row["image"])
-            )
-        if not trouble and (row["workers"], row["port"]) != (service.local.workers, service.local.port):
-            trouble = "its port or number of workers is another in the settings"
+            trouble = trouble or differing(uri, key.reveal(), expected)
+        if not trouble and self.made_of(row) != self.asked(service):
+            trouble = "its port, workers, engine or containers are others in the settings"
         return WebService(
-            name=service.name, scoring_uri=uri, image=row["image"], model_version=row["model_version"], trouble=trouble
+            name=service.name,
+            scoring_uri=uri,
+            image=row["image"],
+            model_version=row["model_version"],
+            engine=row["engine"],
+            trouble=trouble,
         )
+
+    def wanted(self, row: dict[str, Any], deployment: Deployment) -> bool:
+        """Tell whether a service already serves what is to be deployed."""
+        serving = (row["image"], row["model_name"], row["model_version"])
+        asked = (deployment.image, deployment.model_name, deployment.model_version)
+        return not row["stopped"] and serving == asked and self.made_of(row) == self.asked(deployment.service)
+
+    def made_of(self, row: dict[str, Any]) -> tuple[Any, ...]:
+        """Return what a service is made of."""
+        return row["port"], row["workers"], row["engine"], row["container"]
+
+    def asked(self, service: Service) -> tuple[Any, ...]:
+        """Return what a service is to be made of."""
+        return service.local.port, service.local.workers, self.engine, self.container(service)
+
+    def container(self, service: Service) -> str:
+        """Return what a service's containers are to be, and where their image is from; empty where it has none."""
+        chosen = {"registry": self.registry} | msgspec.structs.asdict(service.local.container)
+        return "" if self.engine == "process" else msgspec.json.encode(chosen).decode()
 
     def stop(self, name: str) -> None:
         """Stop every replica of a service."""
+        row = self.row(name)
         self.store.do("UPDATE services SET stopped = 1 WHERE name = ?", name)
-        self.stop_strays(name, "")
+        for engine in {self.engine, row["engine"]} if row else {self.engine}:
+            self.replicas(engine).stop_all(name)
 
     def remove(self, name: str) -> None:
         """Stop a service and forget it, its keys and its logs."""
@@ -114,12 +140,6 @@ class Services:
         shutil.rmtree(self.folder / name, ignore_errors=True)
         self.keys.remove(name)
 
-    def stop_strays(self, name: str, serving: str) -> None:
-        """Stop replicas that an interrupted update left running beside the one that serves."""
-        for folder in (self.folder / name).glob("*"):
-            if folder.name != serving:
-                replica.stop(folder)
-
     def drop_old_logs(self, name: str) -> None:
         """Remove what ended replicas left, but for the newest."""
         folders = sorted((self.folder / name).glob("*"), key=lambda folder: folder.stat().st_mtime)
@@ -127,38 +147,12 @@ class Services:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def wanted(row: dict[str, object], deployment: Deployment) -> bool:
-    """Tell whether a service already serves what is to be deployed."""
-    service = deployment.service
-    serving = (row["image"], row["model_name"], row["model_version"], row["workers"], row["port"])
-    asked = (
-        deployment.image,
-        deployment.model_name,
-        deployment.model_version,
-        service.local.workers,
-        service.local.port,
-    )
-    return not row["stopped"] and serving == asked
-
-
-def bind(service: Service) -> socket.socket:
-    """Listen on a service's port. Raises ReleaseError where it is taken."""
-    try:
-        return socket.create_server(("127.0.0.1", service.local.port), backlog=2048)
-    except OSError as error:
-        raise ReleaseError(
-            f"{service.name} cannot listen on port {service.local.port}: {error.strerror}\n"
-            "Stop what uses the port, or choose another one in config/release.toml"
-        ) from None
-
-
-def check(address: str, deployment: Deployment, key: str) -> None:
+def check(addresses: Sequence[str], deployment: Deployment, key: str) -> None:
     """Check a candidate before it takes over: who it is, and what it predicts. Raises UnhealthyError."""
-    expected = identity(deployment.model_name, deployment.model_version, deployment.image)
-    trouble = differing(f"{address}/score", key, expected)
-    if not trouble and deployment.rows:
-        trouble = Client(f"{address}/score", key).mismatch(deployment.rows, deployment.predictions)
-    if trouble:
-        raise UnhealthyError(
-            f"the new version of {deployment.service.name} was not let in: {trouble}\nWhat served before goes on"
-        )
+    for address in addresses:
+        expected = identity(deployment.model_name, deployment.model_version, deployment.image)
+        trouble = unlike_deployed(f"{address}/score", key, expected, deployment.rows, deployment.predictions)
+        if trouble:
+            raise UnhealthyError(
+                f"the new version of {deployment.service.name} was not let in: {trouble}\nWhat served before goes on"
+            )

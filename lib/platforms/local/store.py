@@ -29,11 +29,16 @@ CREATE TABLE IF NOT EXISTS production (
 CREATE INDEX IF NOT EXISTS production_by_name ON production (name, id);
 CREATE TABLE IF NOT EXISTS services (
     name TEXT PRIMARY KEY, port INTEGER NOT NULL, workers INTEGER NOT NULL, image TEXT NOT NULL,
-    model_name TEXT NOT NULL, model_version INTEGER NOT NULL, replica TEXT NOT NULL, stopped INTEGER NOT NULL);
+    model_name TEXT NOT NULL, model_version INTEGER NOT NULL, replica TEXT NOT NULL, stopped INTEGER NOT NULL,
+    engine TEXT NOT NULL DEFAULT 'process', container TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS vms (host TEXT PRIMARY KEY, vm_user TEXT, vm_ssh_port TEXT, vm_folder TEXT NOT NULL);
 """
-# Columns that workspaces of an earlier version do not have.
-ADDED = {"place": "ALTER TABLE runs ADD COLUMN place TEXT NOT NULL DEFAULT '{}'"}
+# Columns that workspaces of an earlier version do not have: table, column, and how it is declared.
+ADDED = [
+    ("runs", "place", "TEXT NOT NULL DEFAULT '{}'"),
+    ("services", "engine", "TEXT NOT NULL DEFAULT 'process'"),
+    ("services", "container", "TEXT NOT NULL DEFAULT ''"),
+]
 JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence", "place"}
 
 
@@ -54,9 +59,7 @@ class Store:
             made.row_factory = sqlite3.Row
             made.execute("PRAGMA journal_mode = WAL")
             made.executescript(SCHEMA)
-            there = {row["name"] for row in made.execute("PRAGMA table_info(runs)")}
-            for column in ADDED.keys() - there:
-                made.execute(ADDED[column])
+            add_columns(made)
             failed.pop_all()
         return made
 
@@ -102,6 +105,14 @@ class Store:
         """Close the connection where one was made."""
         if made := self.__dict__.pop("connection", None):
             made.close()
+
+
+def add_columns(connection: sqlite3.Connection) -> None:
+    """Give the tables of a workspace of an earlier version the columns that they lack."""
+    for table, column, declared in ADDED:
+        there = {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if column not in there:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declared}")
 
 
 @contextlib.contextmanager

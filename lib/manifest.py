@@ -1,0 +1,52 @@
+"""Kubernetes manifests of the production service, for a cluster that the user has."""
+
+import math
+import string
+from pathlib import Path
+
+from lib import files
+from lib.errors import ReleaseError, SettingsError
+from lib.platforms.base import Platform, Production
+from lib.settings import Settings
+
+TEMPLATE = Path(__file__).with_suffix(".yaml")
+PROBE_S = 2
+
+
+def write(settings: Settings, platform: Platform) -> Path:
+    """Write the manifests of what is in production, and return the file.
+
+    Raises ReleaseError where nothing is, SettingsError where no cluster could pull its image.
+    """
+    production = platform.production()
+    if production is None:
+        raise ReleaseError("nothing is in production yet\n`invoke release` brings a version there")
+    location = platform.find_image(production.image) or "gone"
+    if "@sha256:" not in location:
+        raise SettingsError(
+            f"image {production.image[:12]} is in no registry that a cluster could pull it from ({location})\n"
+            'Set image.registry, and [local] engine = "container", in config/release.toml, then `invoke release`'
+        )
+    path = settings.records / "manifest.yaml"
+    files.write(path, manifest(settings, production, location).encode())
+    return path
+
+
+def manifest(settings: Settings, production: Production, image: str) -> str:
+    """Return the manifests of a version, whose image is in a registry."""
+    release = settings.release
+    service = release.services.aks
+    container = service.local.container
+    return string.Template(TEMPLATE.read_text()).substitute(
+        name=service.name,
+        model=release.model.name,
+        version=production.version,
+        digest=production.image,
+        image=image,
+        replicas=container.replicas,
+        workers=service.local.workers,
+        cpu=f"{round(container.cpu_cores * 1000)}m",
+        memory=f"{round(container.memory_gb * 1024)}Mi",
+        request_bytes=release.limits.request_bytes,
+        start_attempts=math.ceil(release.limits.start_timeout_s / PROBE_S),
+    )
