@@ -48,7 +48,7 @@ def unharmed(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 BROKEN_SETTINGS = {
-    "broken TOML": ("config/release.toml", "[gate]", "[gate", ["config/release.toml cannot be read", "line 19"]),
+    "broken TOML": ("config/release.toml", "[gate]", "[gate", ["config/release.toml cannot be read", "(at line "]),
     "broken JSON": ("config/config.json", "{", "", ["config/config.json cannot be read"]),
     "an unknown key": (TOML, "floor =", "flor =", ["config/release.toml: gate: flor is unknown", "floor"]),
     "an unknown section": (TOML, "[limits]", "[limit]", ["limit is unknown", "limits is missing"]),
