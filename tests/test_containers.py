@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,10 +154,14 @@ class TestRefusals:
     def test_a_disk_that_is_full(self, contained: Project, engine: Engine, tmp_path: Path) -> None:
         if engine.base != containers.BASE:
             pytest.skip("the engine is not ours: its disk is not filled")
-        disk, own = tmp_path / "disk", ["--root", str(tmp_path / "disk"), "--runroot", str(tmp_path / "run")]
+        disk = tmp_path / "disk"
         disk.mkdir()
         (tmp_path / "tiny.tar").write_bytes(tiny())
-        with small(disk, megabytes=40), containers.podman(tmp_path, *own) as host:
+        with (
+            tempfile.TemporaryDirectory() as short,  # Podman wants this one so
+            small(disk, megabytes=40),
+            containers.podman(tmp_path, *(own := ["--root", str(disk), "--runroot", short])) as host,
+        ):
             containers.run(tmp_path, "podman", *own, "import", str(tmp_path / "tiny.tar"), "localhost/tiny:1")
             with changed(contained, "config/release.toml", engine.base, "localhost/tiny:1"):
                 told = error(contained, "image", expect=1, DOCKER_HOST=host)
@@ -237,26 +242,6 @@ class TestRegistry:
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-class TestDestroy:
-    def test_all_that_was_made_is_removed_and_nothing_else(
-        self, contained: Project, client: Any, engine: Engine
-    ) -> None:
-        others = client.containers.create(engine.base, ["sleep", "1"], name=f"not-ours-{free_port()}")
-        network = client.networks.create(f"not-ours-{free_port()}")
-        try:
-            assert all(mine(contained, client, kind) for kind in ("containers", "images", "networks"))
-            contained.invoke("destroy", "--yes", "--production")
-            left = [mine(contained, client, kind) for kind in ("containers", "images", "networks")]
-            assert left == [[], [], []]
-            assert not (contained.root / ".workspace").exists()
-            others.reload()
-            network.reload()
-            assert client.images.get(engine.base)
-        finally:
-            others.remove(force=True)
-            network.remove()
 
 
 class TestImages:
@@ -428,6 +413,26 @@ class TestRelease:
             assert [answer(port, secret, body) for body in bodies] == in_containers
         assert "9 checks passed by a container" in contained.invoke("release")
         assert [answer(port, secret, body) for body in bodies] == in_containers
+
+
+class TestDestroy:
+    def test_all_that_was_made_is_removed_and_nothing_else(
+        self, contained: Project, client: Any, engine: Engine
+    ) -> None:
+        others = client.containers.create(engine.base, ["sleep", "1"], name=f"not-ours-{free_port()}")
+        network = client.networks.create(f"not-ours-{free_port()}")
+        try:
+            assert all(mine(contained, client, kind) for kind in ("containers", "images", "networks"))
+            contained.invoke("destroy", "--yes", "--production")
+            left = [mine(contained, client, kind) for kind in ("containers", "images", "networks")]
+            assert left == [[], [], []]
+            assert not (contained.root / ".workspace").exists()
+            others.reload()
+            network.reload()
+            assert client.images.get(engine.base)
+        finally:
+            others.remove(force=True)
+            network.remove()
 
 
 def answer(port: int, secret: str, body: str) -> tuple[int, bytes]:
