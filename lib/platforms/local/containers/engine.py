@@ -16,6 +16,7 @@ from lib.errors import ReleaseError
 from lib.files import digest
 
 TIMEOUT_S = 120
+TOLD = 400  # characters of what an engine says
 WORKSPACE = "invoke-release.workspace"
 SERVICE = "invoke-release.service"
 REPLICA = "invoke-release.replica"
@@ -133,4 +134,6 @@ def failed(doing: str, why: str) -> ReleaseError:
     """Return the error for what an engine refused."""
     lines = [line.strip() for line in why.splitlines() if line.strip()] or ["it does not say why"]
     hint = next((hint for part, hint in HINTS.items() if part in why.lower()), "")
-    return ReleaseError(f"{doing}: {lines[-1][:400]}" + (f"\n{hint}" if hint else ""))
+    told = lines[-1].removeprefix("* ")
+    short = told if len(told) <= TOLD else f"{told[: TOLD // 2]} ... {told[-TOLD // 2 :]}"
+    return ReleaseError(f"{doing}: {short}" + (f"\n{hint}" if hint else ""))
