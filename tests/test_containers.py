@@ -64,6 +64,12 @@ class ContainerGround(Ground):
     def prepare(self, project: Project) -> None:
         self.engine.use(project)
 
+    def close(self) -> None:
+        for resource in self.platform.resources():
+            if resource.kind in ("service", "image"):
+                self.platform.remove(resource)
+        super().close()
+
 
 @pytest.fixture(scope="module")
 def ground(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
@@ -262,12 +268,18 @@ class TestImages:
         for wheel in wheels.glob("*.whl"):
             shutil.copy(wheel, tmp_path / "b" / "packages")
         again, _ = client.images.build(
-            path=str(tmp_path / "b"), dockerfile="environment.Dockerfile", nocache=True, rm=True, forcerm=True
+            path=str(tmp_path / "b"),
+            dockerfile="environment.Dockerfile",
+            buildargs={"WORKSPACE": "again"},
+            nocache=True,
+            rm=True,
+            forcerm=True,
         )
         try:
             assert files_in(client, again.id) == files_in(client, image.id)
         finally:
-            client.images.remove(again.id.removeprefix("sha256:"), force=True)
+            for made in [again, *client.images.list(filters={"label": f"{WORKSPACE}=again"})]:
+                client.images.remove(made.id.removeprefix("sha256:"), force=True)
 
 
 def files_in(client: Any, image: str) -> str:
