@@ -101,10 +101,9 @@ class LocalPlatform:
         try:
             found = self.containers.engine.describe()
         except ReleaseError as error:
-            problem, *remedy = str(error).splitlines()
             if used:
-                return Finding(what=f"container engine: {problem}", fix="; ".join(remedy))
-            return Finding(what=f"container engine: {problem} (not needed: services are processes)")
+                return Finding(what="container engine", fix=str(error).replace("\n", "; "))
+            return Finding(what="container engine: none answers (not needed: services are processes)")
         return Finding(what=f"container engine: {found}" + ("" if used else " (not used: services are processes)"))
 
     def workspace(self) -> str:
