@@ -1,5 +1,6 @@
 """What git knows of the project. Where there is no git or no repository, it knows nothing, and that is no error."""
 
+import os.path
 import shutil
 import subprocess
 from collections.abc import Collection
@@ -18,29 +19,51 @@ def git(root: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def committed(root: Path, commit: str, name: str) -> bytes | None:
-    """Return a file as it is in a commit, None where there is no such commit or file."""
+def names_of(root: Path, commit: str) -> set[str]:
+    """Return the names of a commit's files; empty where this clone does not have it."""
+    return set(git(root, "ls-tree", "-r", "--name-only", commit).splitlines()) if commit else set()
+
+
+def committed(root: Path, commit: str, name: str) -> list[bytes]:
+    """Return a file of a commit as git keeps it and as it checks it out; empty where there is no such commit or file.
+
+    The two differ where a file is kept by Git LFS, or its line ends are converted.
+    """
     if not shutil.which("git"):
-        return None
-    done = subprocess.run(["git", "show", f"{commit}:./{name}"], cwd=root, capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else None
+        return []
+    asked = [["git", "cat-file", way, f"{commit}:./{name}"] for way in ("blob", "--filters")]
+    done = [subprocess.run(command, cwd=root, capture_output=True, check=False) for command in asked]
+    return [one.stdout for one in done if one.returncode == 0]
 
 
-def commit(root: Path) -> str:
-    """Return the commit of the project, marked where files differ from it; empty outside of git."""
-    return git(root, "describe", "--always", "--dirty", "--abbrev=40")
+def commit(root: Path, names: Collection[str]) -> str:
+    """Return the commit of the project, marked where files or folders of these names differ from it or are not in it;
+    empty outside of git. What git is told to ignore is not looked at.
+    """
+    found = git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    differing = git(root, "status", "--porcelain", "--untracked-files=all", "--", *inside(root, names))
+    return found + DIRTY if found and differing else found
+
+
+def inside(root: Path, names: Collection[str]) -> list[str]:
+    """Return the names that are in the repository: asked about one outside of it, or beyond a link, git tells nothing,
+    of the others neither.
+    """
+    top, base = Path(git(root, "rev-parse", "--show-toplevel")), root.resolve()
+    paths = {name: Path(os.path.normpath(base / name)) for name in names}
+    return [name for name, path in paths.items() if path.is_relative_to(top) and path.parent.resolve() == path.parent]
 
 
 def origins(root: Path, since: str, names: Collection[str]) -> dict[str, list[str]]:
     """Say where the changes of files since a commit come from: commits, the newest first, and what is not committed."""
-    if not names:
+    found: dict[str, list[str]] = {name: [] for name in inside(root, names)}
+    if not found:  # which git would take for all that there are
         return {}
-    found: dict[str, list[str]] = {name: [] for name in names}
-    changed = git(root, "diff", "--name-only", "--relative", "HEAD", "--", *names)
-    new = git(root, "ls-files", "--others", "--", *names)
+    changed = git(root, "diff", "--name-only", "--relative", "HEAD", "--", *found)
+    new = git(root, "ls-files", "--others", "--", *found)
     for name in {*changed.splitlines(), *new.splitlines()} & found.keys():
         found[name].append(UNCOMMITTED)
-    for line, files in commits(root, since, names):
+    for line, files in commits(root, since, found):
         for name in files & found.keys():
             found[name].append(line)
     return found

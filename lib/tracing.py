@@ -12,9 +12,10 @@ import msgspec
 from lib import lineage
 from lib.errors import ReleaseError
 from lib.files import digest_file
+from lib.fingerprints import FILE
 from lib.image.assemble import pins
 from lib.platforms.base import ModelVersion, Production
-from lib.repository import DIRTY, git
+from lib.repository import DIRTY, git, names_of
 from lib.steps.context import Context
 from lib.steps.deploy import service_of
 from lib.webservice import Client
@@ -144,12 +145,16 @@ def run_link(model: ModelVersion) -> Link:
 
 def commit_link(context: Context, model: ModelVersion) -> Link:
     """Tell from which commit it was trained, and whether this clone has it."""
-    whole = model.tags.get("commit", "")
+    whole, root = model.tags.get("commit", ""), context.settings.root
     commit = whole.removesuffix(DIRTY)
     link = Link(link="commit", id=commit or "not known, it was trained outside of git")
     if commit:
-        link.facts["subject"] = git(context.settings.root, "log", "-1", "--format=%s", commit) or "not in this clone"
+        link.facts["subject"] = git(root, "log", "-1", "--format=%s", commit) or "not in this clone"
         link.facts["files"] = "not all committed" if whole.endswith(DIRTY) else "as committed"
+    there = names_of(root, commit)
+    inputs = lineage.inputs_of(model.tags) if there else {}
+    if missing := [name for name, value in inputs.items() if value.startswith(FILE) and name not in there]:
+        link.facts["not_in_it"] = missing
     return link
 
 

@@ -17,7 +17,7 @@ from lib.image.assemble import MODEL_PATH, faults
 from lib.interpreter import CallError
 from lib.outputs import MODEL, OUTPUTS
 from lib.records import ModelRecord, Record
-from lib.repository import DIRTY, committed
+from lib.repository import DIRTY, committed, names_of
 from lib.steps import STEPS
 from lib.steps.context import Context
 from lib.steps.deploy import service_of
@@ -129,15 +129,19 @@ def data_faults(context: Context, found: Serving) -> Iterator[str]:
 
 
 def commit_faults(context: Context, found: Serving) -> Iterator[str]:
-    """Compare the files of the commit, where this clone has it, with those that the model was trained from."""
-    commit = found.model.tags.get("commit", "") if found.model else ""
+    """Compare the files of the commit, where this clone has it, with those that the model was trained from.
+
+    Data may be kept out of git.
+    """
+    commit, root = found.model.tags.get("commit", "") if found.model else "", context.settings.root
     inputs = lineage.inputs_of(found.model.tags) if found.model else {}
-    if not commit or commit.endswith(DIRTY):
-        return
-    for name, sha256 in inputs.items():
-        content = committed(context.settings.root, commit, name) if sha256.startswith(FILE) else None
-        if content is not None and not f"{FILE}{digest(content)}".startswith(sha256):
+    there = set() if commit.endswith(DIRTY) else names_of(root, commit)
+    for name, sha256 in inputs.items() if there else ():
+        contents = committed(root, commit, name) if name in there else []
+        if contents and not any(f"{FILE}{digest(one)}".startswith(sha256) for one in contents):
             yield f"{name} of the commit is not what the model was trained from"
+        if name not in there and name.startswith(("model/", "config/")):
+            yield f"{name}, which the model was trained from, is not in the commit"
 
 
 def environment_faults(_context: Context, found: Serving) -> Iterator[str]:

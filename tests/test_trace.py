@@ -142,7 +142,7 @@ def test_each_link_that_was_tampered_with_is_named_and_no_other(released: Projec
         ):
             tampered.enter_context(change)
         found = broken(released)
-    git(released, "reset", "--quiet", "--soft", commit)
+    git(released, "reset", "--quiet", commit)
     assert "metrics.json of run" in found.pop("run")
     assert found == {
         "service": "its header X-Model-Version is 1, not 7",
@@ -152,6 +152,35 @@ def test_each_link_that_was_tampered_with_is_named_and_no_other(released: Projec
         "promotion": f"the production pointer says version 7 of image {image.name[:12]}",
         "records": "model.json was not built on this evaluation.json",
     }
+
+
+@contextlib.contextmanager
+def trained_from_another_commit(project: Project, *arguments: str) -> Iterator[None]:
+    """Let the registered version name a commit that differs from its own by what git does with these arguments."""
+    commit, tags = git(project, "rev-parse", "HEAD"), "UPDATE models SET tags = replace(tags, '{}', '{}')"
+    git(project, *arguments)
+    git(project, "commit", "--quiet", "--message", "Another one")
+    other = git(project, "rev-parse", "HEAD")
+    git(project, "reset", "--quiet", commit)
+    with stored(project, tags.format(commit, other), tags.format(other, commit)):
+        yield
+
+
+def test_a_file_that_the_commit_lacks_is_told_and_named(released: Project) -> None:
+    with trained_from_another_commit(released, "rm", "--quiet", "--cached", "model/data.py"):
+        assert trace(released)["commit"]["facts"]["not_in_it"] == ["model/data.py"]
+        assert broken(released) == {"commit": "model/data.py, which the model was trained from, is not in the commit"}
+
+
+def test_a_file_that_git_keeps_otherwise_than_it_checks_it_out_is_the_same(released: Project) -> None:
+    for name, command in (("clean", "sed s/^/kept:/"), ("smudge", "sed s/^kept://")):
+        git(released, "config", f"filter.large.{name}", command)
+    attributes = released.root / ".git/info/attributes"
+    attributes.write_text("model/data.py filter=large\n")
+    with trained_from_another_commit(released, "add", "--renormalize", "model/data.py"):
+        found = trace(released, "--verify")
+    attributes.unlink()
+    assert found["commit"]["faults"] == []
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.project import Project, changed, error, told
+from tests.project import Project, changed, error, record, told
 
 TOML = "config/release.toml"
 
@@ -20,13 +20,17 @@ def git(project: Project, *arguments: str) -> str:
     return subprocess.run(command, cwd=project.root, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def into_git(project: Project) -> None:
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "The first model")
+
+
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Give a project in git whose first model is trained and evaluated; for tests that leave it as they find it."""
     made = Project(tmp_path_factory.mktemp("evaluated"))
-    git(made, "init", "--quiet")
-    git(made, "add", "--all")
-    git(made, "commit", "--quiet", "--message", "The first model")
+    into_git(made)
     made.invoke("evaluate")
     yield made
     made.close()
@@ -62,7 +66,7 @@ def test_every_changed_file_and_setting_is_told_with_its_commit_also_behind_a_st
         shown = evaluated.invoke("why", "evaluate")
         found = why(evaluated, "evaluate")
         in_a_line = told(evaluated)
-    git(evaluated, "reset", "--quiet", "--soft", "HEAD~1")
+    git(evaluated, "reset", "--quiet", "HEAD~1")
     for line in (
         "evaluate is stale",
         "model/helper.py is new\n            not committed",
@@ -81,6 +85,28 @@ def test_every_changed_file_and_setting_is_told_with_its_commit_also_behind_a_st
     assert {"name": "train.parameters.alpha", "before": "0.05", "now": "0.06"} in found["steps"]["train"]["changes"]
     assert in_a_line["train"]["because"].endswith("and 2 more")
     assert in_a_line["evaluate"]["because"] == "train is stale; gate.floor changed from 4000.0 to 3999.0"
+
+
+def test_data_outside_of_the_repository_hides_no_commit_of_other_files(evaluated: Project) -> None:
+    with (
+        changed(evaluated, "model/train.py", "Fit the regression.", "Fit it."),
+        changed(evaluated, TOML, 'data = ""', f'data = "{evaluated.root.parent / "elsewhere.csv"}"'),
+    ):
+        found = why(evaluated, "train")["steps"]["train"]
+    assert found["origins"] == {"model/train.py": ["not committed"]}
+    assert any(change["name"].endswith("elsewhere.csv") for change in found["changes"])
+
+
+def test_a_commit_is_no_tag_and_is_not_whole_where_a_file_is_not_in_it(project: Project) -> None:
+    into_git(project)
+    git(project, "tag", "--annotate", "v1", "--message", "The first one")
+    (project.root / "notes.txt").write_text("what a release is not made of")
+    project.invoke("train")
+    commit = git(project, "rev-parse", "HEAD")
+    assert record(project, "run_id.json")["commit"] == commit
+    (project.root / "model/helper.py").write_text("SCALE = 1\n")
+    project.invoke("train")
+    assert record(project, "run_id.json")["commit"] == f"{commit}-dirty"
 
 
 def test_status_is_one_line_for_a_step_also_where_a_record_is_not_whole(evaluated: Project) -> None:

@@ -13,6 +13,8 @@ from lib.records import Record, Records
 from lib.settings import Settings
 
 R = TypeVar("R", bound=Record)
+# What a release is made of, beside its data.
+MADE_OF = ["config", "lib", "model", "service", "tasks.py", "requirements.txt"]
 
 
 @dataclass
@@ -35,7 +37,8 @@ class Context:
     @functools.cached_property
     def commit(self) -> str:
         """The project's commit, looked up once; see Record."""
-        return repository.commit(self.settings.root)
+        data = self.settings.release.train.data
+        return repository.commit(self.settings.root, [*MADE_OF, data] if data else MADE_OF)
 
     def get(self, kind: type[R]) -> R:
         """Return the record of a step that is known to be fresh."""

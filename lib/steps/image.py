@@ -10,7 +10,6 @@ from lib.image.assemble import ENVIRONMENT, assemble
 from lib.interpreter import CallError
 from lib.platforms.base import Build
 from lib.records import ImageRecord, ModelRecord
-from lib.repository import commit
 from lib.steps.context import Context
 from lib.webservice import same
 
@@ -52,7 +51,7 @@ def image(context: Context, inputs: Fingerprint, previous: str) -> ImageRecord:
                 folder=Path(folder),
                 model_name=model.name,
                 model_version=model.version,
-                commit=commit(root),
+                commit=context.commit,
             )
             location = platform.build_image(build, context.tell)
     return ImageRecord(
