@@ -135,9 +135,10 @@ class System:
         """Return the pipeline as the newest commit has it, every scalar a text."""
         return dict(yaml.load((self.repository / self.path).read_text(), yaml.BaseLoader))  # noqa: S506 - texts alone
 
-    def clone(self, place: Path) -> None:
-        """Check the newest commit out."""
-        subprocess.run(["git", "clone", "--quiet", f"file://{self.repository}", str(place)], check=True)
+    def clone(self, place: Path, depth: str) -> None:
+        """Check the newest commit out, with as many before it as are asked for; 0 are all."""
+        least = [] if depth == "0" else [f"--depth={depth}"]
+        subprocess.run(["git", "clone", "--quiet", *least, f"file://{self.repository}", str(place)], check=True)
 
 
 class Run:
@@ -295,9 +296,9 @@ class Github(System):
         functions = {"look": lambda path: look(path, context), "cancelled": lambda: False, "hashFiles": digest}
         return eval(python.strip(), {"__builtins__": {}}, functions)  # noqa: S307 - of our own pipelines
 
-    def actions_checkout(self, _: Run, machine: Machine, persist_credentials: str) -> None:
+    def actions_checkout(self, _: Run, machine: Machine, persist_credentials: str, fetch_depth: str = "1") -> None:
         assert persist_credentials == "false"
-        self.clone(machine.root)
+        self.clone(machine.root, fetch_depth)
 
     def actions_setup_python(self, _: Run, machine: Machine, python_version: str) -> None:
         """Leave it to the environment that is linked."""
@@ -418,7 +419,7 @@ class AzurePipelines(System):
             self.publish(run, Path(text(step["publish"])), text(step["artifact"]))
         elif "checkout" in step:
             assert step["checkout"] == "self"
-            self.clone(machine.root)
+            self.clone(machine.root, step["fetchDepth"])
         else:
             self.task(run, machine, step["task"], {name: text(value) for name, value in step["inputs"].items()})
 

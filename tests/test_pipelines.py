@@ -56,6 +56,13 @@ class TestWritten:
         assert "--only" not in (project.root / "azure-pipelines.yml").read_text().split("invoke aks")[1].split("\n")[0]
         project.invoke("ci", "--check", "--github")
 
+    @pytest.mark.parametrize("name", FILES[:2])
+    def test_where_the_report_is_made_all_commits_are_there(self, name: str) -> None:
+        jobs_of_it = re.split(r"uses: actions/checkout|checkout: self", (ROOT / name).read_text())[1:]
+        whole = [bool(re.search(r"fetch-?[dD]epth: \"?0", job)) for job in jobs_of_it]
+        assert whole == ["invoke report" in job for job in jobs_of_it]
+        assert any(whole)
+
     def test_without_a_system_nothing_is_written(self, project: Project) -> None:
         assert "--github" in project.invoke("ci", expect=2)
         assert not (project.root / ".github").exists()
