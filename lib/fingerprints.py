@@ -13,6 +13,7 @@ from lib.files import digest_file, source_files
 Fingerprint = dict[str, str]
 
 FILE = "sha256:"
+SHORT = 12  # hexadecimal digits of a digest, as people are shown it
 SHOWN = 3
 NOT_THERE = f"{FILE}not there"
 

@@ -11,7 +11,7 @@ import msgspec
 
 from lib.errors import NotFreshError, ReleaseError
 from lib.fingerprints import differences, told
-from lib.records import EvaluationRecord, FailureRecord, Record
+from lib.records import EvaluationRecord, FailureRecord, Record, redacted
 from lib.steps import STEPS
 from lib.steps.context import Context, Step
 from lib.steps.test import restore
@@ -180,7 +180,8 @@ def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) 
         made = step.run(context, step.inputs(context), digest_before(context, step))
         record = msgspec.structs.replace(made, commit=context.commit)
     except Exception as error:
-        context.records.write_failure(FailureRecord(step=step.name, message=str(error) or type(error).__name__))
+        failure = FailureRecord(step=step.name, message=str(error) or type(error).__name__)
+        context.records.write_failure(redacted(failure, context.settings))
         raise
     context.found[step.record] = (cast(Any, record), context.records.write(record))
     context.records.clear_failure()

@@ -12,8 +12,9 @@ from lib.fingerprints import FILE, Fingerprint
 from lib.records import EvaluationRecord, RunRecord, encode
 
 INPUTS = "inputs-"
+PARAMETER = "train.parameters."
 PIECE = 1000  # characters of a tag, which Azure ML limits
-SHORT = 16  # hexadecimal digits of a file's digest
+KEPT = 16  # hexadecimal digits of a file's digest, as a tag keeps it
 
 
 def tags_of(run: RunRecord, evaluation: EvaluationRecord) -> dict[str, str]:
@@ -48,9 +49,14 @@ def inputs_of(tags: dict[str, str]) -> Fingerprint:
     return dict(json.loads(text)) if text else {}
 
 
+def parameters_of(inputs: Fingerprint) -> Fingerprint:
+    """Return the parameters among what a run depended on, each as JSON."""
+    return {name.removeprefix(PARAMETER): value for name, value in inputs.items() if name.startswith(PARAMETER)}
+
+
 def shortened(inputs: Fingerprint) -> Fingerprint:
     """Shorten the digests of files."""
-    return {name: value[: len(FILE) + SHORT] if value.startswith(FILE) else value for name, value in inputs.items()}
+    return {name: value[: len(FILE) + KEPT] if value.startswith(FILE) else value for name, value in inputs.items()}
 
 
 def metric_of(tags: dict[str, str]) -> tuple[str, float] | None:

@@ -14,6 +14,7 @@ from lib import files
 from lib.errors import ReleaseError
 from lib.fingerprints import Fingerprint
 from lib.gate import Verdict
+from lib.settings import Secret, Settings
 
 SCHEMA = 1
 
@@ -169,6 +170,15 @@ class FailureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     step: str
     message: str
     failed_at: str = msgspec.field(default_factory=now)
+
+
+def redacted(failure: FailureRecord, settings: Settings) -> FailureRecord:
+    """Take secrets out of a message, which may be that of any program, before it is kept or others read it."""
+    message = failure.message
+    secrets = [one.reveal() for one in msgspec.structs.astuple(settings.environment) if isinstance(one, Secret)]
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin as another does
+        message = message.replace(secret, "***")
+    return msgspec.structs.replace(failure, message=message)
 
 
 R = TypeVar("R", bound=Record)

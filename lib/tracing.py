@@ -14,6 +14,7 @@ from lib.errors import ReleaseError
 from lib.files import digest_file
 from lib.fingerprints import FILE
 from lib.image.assemble import pins
+from lib.outputs import read_data
 from lib.platforms.base import ModelVersion, Production
 from lib.repository import DIRTY, git, names_of
 from lib.steps.context import Context
@@ -22,7 +23,6 @@ from lib.webservice import Client
 
 HEADERS = ("X-Model", "X-Model-Version", "X-Image")
 CONDA = "conda_dependencies.yml"
-PARAMETER = "train.parameters."
 
 
 class Link(msgspec.Struct, kw_only=True):
@@ -137,9 +137,7 @@ def run_link(model: ModelVersion) -> Link:
         "when": model.tags.get("trained_at"),
         "python": model.tags.get("python") or inputs.get("python"),
     }
-    facts["parameters"] = {
-        name.removeprefix(PARAMETER): json.loads(value) for name, value in inputs.items() if name.startswith(PARAMETER)
-    }
+    facts["parameters"] = {name: json.loads(value) for name, value in lineage.parameters_of(inputs).items()}
     return Link(link="run", id=model.run_id, facts={name: value for name, value in facts.items() if value})
 
 
@@ -162,9 +160,8 @@ def data_link(context: Context, model: ModelVersion) -> Link:
     """Tell what identifies the data."""
     link = Link(link="data", id=model.tags.get("data", ""))
     try:
-        content = json.loads(context.platform.output(model.run_id, "data.json").read_bytes())
-        link.facts = content if isinstance(content, dict) else {"data": content}
-    except (ReleaseError, ValueError) as error:
+        link.facts = read_data(context.platform.output(model.run_id, "data.json"))
+    except ReleaseError as error:
         link.faults.append(str(error).splitlines()[0])
     return link
 

@@ -1,9 +1,7 @@
 """Recompute what a trace tells: each link against the one that names it."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +11,7 @@ from lib.errors import ReleaseError
 from lib.files import digest, digest_file
 from lib.fingerprints import FILE
 from lib.graph import task_of
-from lib.image.assemble import MODEL_PATH, faults
+from lib.image.assemble import MODEL_PATH, faults, manifest
 from lib.interpreter import CallError
 from lib.outputs import MODEL, OUTPUTS
 from lib.records import ModelRecord, Record
@@ -95,14 +93,6 @@ def model_faults(context: Context, found: Serving) -> Iterator[str]:
         held = manifest(found.content).get(MODEL_PATH, "")
         if held != found.model.sha256:
             yield f"the image holds another model, {held[:12]}"
-
-
-def manifest(content: Path) -> dict[str, str]:
-    """Return the digest of each file of an image, as it says itself; a broken one names none."""
-    try:
-        return dict(json.loads((content / "manifest.json").read_bytes())["files"])
-    except (OSError, ValueError, KeyError):  # the image's own check tells of it
-        return {}
 
 
 def run_faults(context: Context, found: Serving) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """`invoke report`: one page that needs nothing else, looked at in a real browser, and Markdown for a pull request."""
 
 import contextlib
+import hashlib
 import html.parser
 import json
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import dom, look
-from tests.project import Project, changed, error, record, states
+from tests.project import RECORDS, Project, changed, error, record, states
 from tests.test_own_model import follow
 
 TOML = "config/release.toml"
@@ -42,6 +43,11 @@ class Report:
 def first(released: Project) -> Report:
     """Give the report of a first release."""
     return Report(released)
+
+
+def content(project: Project, sha256: str) -> Path:
+    """Return where the workspace keeps a content."""
+    return project.root / ".workspace/files" / sha256[:2] / sha256
 
 
 @contextlib.contextmanager
@@ -166,6 +172,54 @@ def test_thirty_versions_are_drawn_with_those_that_were_in_production(released: 
     assert look(found.page, tmp_path / "phone.png", width=390, height=2400).blank_at_the_right(6)
 
 
+def test_data_of_another_name_are_no_other_data(released: Project) -> None:
+    outputs = record(released, "run_id.json")["outputs"]
+    data = json.loads(content(released, outputs["data.json"]).read_bytes())
+    renamed = json.dumps(data | {"file": "elsewhere.csv"}).encode()
+    sha256 = hashlib.sha256(renamed).hexdigest()
+    content(released, sha256).parent.mkdir(exist_ok=True)
+    content(released, sha256).write_bytes(renamed)
+    with contextlib.closing(sqlite3.connect(released.root / ".workspace/workspace.db")) as database:
+        with database:
+            columns = (
+                "'another', experiment, 'another', 'Completed', parameters, commit_id, started_at, metrics, ?, place"
+            )
+            given = json.dumps(outputs | {"data.json": sha256})
+            database.execute(f"INSERT INTO runs SELECT {columns} FROM runs LIMIT 1", (given,))  # noqa: S608 - our own
+            tags = json.dumps({"metric": "mse 2800", "data": sha256})
+            row = ("diabetes", 2, "content 2", "another", tags, "2026-01-01T00:00:00+00:00")
+            database.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
+        found = Report(released)
+        with database:
+            database.execute("DELETE FROM models WHERE version > 1")
+            database.execute("DELETE FROM runs WHERE run_id = 'another'")
+    assert "mse of 2 models, lower is better" in found.dom
+    assert 'class="other"' not in found.dom
+
+
+def test_an_image_that_is_damaged_has_no_files_to_compare_and_is_no_error(released: Project) -> None:
+    folder, manifest = released.root / "artifacts/local", Path(record(released, "image.json")["location"])
+    manifest /= "manifest.json"
+    before, previous = manifest.read_bytes(), ""
+    with kept(released):
+        for name in RECORDS:  # as those of a second release
+            given = {"previous": previous} | ({"against": 1} if name == "evaluation.json" else {})
+            (folder / name).write_text(json.dumps(record(released, name) | given))
+            previous = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for damaged in (b"{", b"[]"):
+            manifest.write_bytes(damaged)
+            found = Report(released)
+            assert "What changed since version 1 Nothing that a model is made of" in found.text
+        manifest.write_bytes(before)
+
+
+def test_the_python_that_trained_is_told(released: Project) -> None:
+    with kept(released):
+        run = record(released, "run_id.json") | {"python": "3.9.18"}
+        (released.root / "artifacts/local/run_id.json").write_text(json.dumps(run))
+        assert "on local, Python 3.9.18" in Report(released).text
+
+
 def test_a_release_that_is_half_done_says_what_goes_on_from_there(released: Project) -> None:
     with kept(released):
         (released.root / "artifacts/local/image.json").unlink()
@@ -197,16 +251,18 @@ def test_what_others_wrote_is_shown_as_text_and_secrets_not_at_all(released: Pro
 
 @pytest.mark.slow
 def test_a_release_that_failed_says_where_and_why(project: Project) -> None:
+    secret = "0123456789abcdef-0123456789abcdef"
     assert "there is nothing to report" in error(project, "report", expect=3)
     with changed(
         project,
         "model/train.py",
         "    model = fit(rows.data, rows.target, args.alpha)",
-        "    raise RuntimeError('no data')",
+        f"    raise RuntimeError('no data of {secret}')",
     ):
-        project.invoke("train", expect=1)
+        project.invoke("train", expect=1, SCORING_KEY_PRIMARY=secret)
         found = Report(project)
-    assert "Failed at train failed train.py failed with exit code 1: RuntimeError: no data" in found.text
+    assert "Failed at train failed train.py failed with exit code 1: RuntimeError: no data of ***" in found.text
+    assert secret not in (project.root / "artifacts/local/failed.json").read_text()
     assert found.markdown.startswith("## diabetes: Failed at train")
     assert "Lineage" not in found.markdown + found.text
 

@@ -59,15 +59,23 @@ def verify(folder: Path, expected: str) -> None:
 
 def faults(folder: Path, expected: str) -> Iterator[str]:
     """Yield what is wrong with an image's files. An image whose model is elsewhere has no folder for it."""
-    manifest = folder / "manifest.json"
-    if not manifest.is_file() or digest_file(manifest) != expected:
-        yield f"{manifest} is not its manifest"
+    path = folder / "manifest.json"
+    if not path.is_file() or digest_file(path) != expected:
+        yield f"{path} is not its manifest"
         return
-    for name, sha256 in json.loads(manifest.read_bytes())["files"].items():
+    for name, sha256 in manifest(folder).items():
         path = folder / name
         elsewhere = name == MODEL_PATH and not path.parent.is_dir()
         if not elsewhere and not (path.is_file() and digest_file(path) == sha256):
             yield f"{path} is not what was built"
+
+
+def manifest(folder: Path) -> dict[str, str]:
+    """Return the digest of each file of an image, as it says itself; none where that is damaged, as `faults` tells."""
+    try:
+        return dict(json.loads((folder / "manifest.json").read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def pins(environment: Path) -> dict[str, str]:

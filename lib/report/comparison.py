@@ -1,12 +1,14 @@
 """A release beside those before it: its metric among theirs, and what changed since the version before."""
 
-import json
+import itertools
 
 import msgspec
 
 from lib import lineage, repository
 from lib.errors import ReleaseError
 from lib.fingerprints import FILE, Change, Fingerprint, differences
+from lib.image.assemble import manifest
+from lib.outputs import same_data
 from lib.platforms.base import ModelVersion, Production
 from lib.records import EvaluationRecord, ImageRecord, ModelRecord, RunRecord
 from lib.report.chain import Chain, found
@@ -17,33 +19,62 @@ SOURCES = ("model", "service", "config")
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A version in the history of the metric; `registered` is false for a model that was not let through."""
+    """A version in the history of the metric; `registered` is false for a model that was not let through.
+
+    `data` is the digest of its data.json; `other_data` tells whether it is of other data than the one before.
+    """
 
     version: int
     value: float
+    run_id: str
     data: str
     produced: bool
     registered: bool = True
     this: bool = False
+    other_data: bool = False
 
 
-def versions(registered: list[ModelVersion], history: list[Production], chain: Chain) -> list[Version]:
+def versions(context: Context, history: list[Production], chain: Chain) -> list[Version]:
     """Return the latest versions that were let through by the same metric, and this release's model behind them."""
     evaluation, model, run = found(chain, EvaluationRecord), found(chain, ModelRecord), found(chain, RunRecord)
     if not evaluation or not run:
         return []
-    produced = {one.version for one in history}
+    registered, produced = context.platform.versions(), {one.version for one in history}
     metric, this = evaluation.verdict.metric, model.version if model else 0
     shown = [
-        Version(one.version, value[1], one.tags.get("data", ""), one.version in produced, this=one.version == this)
+        Version(
+            version=one.version,
+            value=value[1],
+            run_id=one.run_id,
+            data=one.tags.get("data", ""),
+            produced=one.version in produced,
+            this=one.version == this,
+        )
         for one in registered
         if (value := lineage.metric_of(one.tags)) and value[0] == metric
-    ]
-    if model:
-        return shown[-MOST:]
-    last = registered[-1].version if registered else 0
-    candidate = evaluation.verdict.candidate
-    return [*shown[-MOST:], Version(last + 1, candidate, run.outputs["data.json"], False, registered=False, this=True)]
+    ][-MOST:]
+    if not model:
+        last = registered[-1].version if registered else 0
+        mine = evaluation.verdict.candidate, run.run_id, run.outputs["data.json"]
+        shown.append(Version(last + 1, *mine, False, registered=False, this=True))
+    return marked(context, shown)
+
+
+def marked(context: Context, shown: list[Version]) -> list[Version]:
+    """Mark the versions where the data changed, by the rule of the gate."""
+    changed = [False, *(other_data(context, before, one) for before, one in itertools.pairwise(shown))]
+    return [msgspec.structs.replace(one, other_data=other) for one, other in zip(shown, changed, strict=False)]
+
+
+def other_data(context: Context, before: Version, one: Version) -> bool:
+    """Tell whether two versions are of other data; what is not there any more is."""
+    if before.data == one.data:
+        return False
+    try:
+        told = [context.platform.output(run_id, "data.json") for run_id in (before.run_id, one.run_id)]
+    except ReleaseError:
+        return True
+    return not same_data(*told)
 
 
 def changes(
@@ -61,18 +92,17 @@ def changes(
     theirs = {name: value for name, value in inputs.items() if evaluation or not name.startswith("gate.")}
     last = next((one for one in history if one.version == before.version), None)
     if image and last:
-        mine |= manifest(context, image.digest)
-        theirs |= manifest(context, last.image)
+        mine |= files_of(context, image.digest)
+        theirs |= files_of(context, last.image)
     return differences(theirs, mine)
 
 
-def manifest(context: Context, digest: str) -> Fingerprint:
+def files_of(context: Context, digest: str) -> Fingerprint:
     """Return the files of an image that no other fingerprint has."""
     try:
-        content = context.platform.image_content(digest) / "manifest.json"
+        files = manifest(context.platform.image_content(digest))
     except ReleaseError:
         return {}
-    files = json.loads(content.read_bytes())["files"]
     return {name: f"{FILE}{sha256}" for name, sha256 in files.items() if name.startswith("service/")}
 
 

@@ -8,6 +8,7 @@ import msgspec
 from lib.errors import NotFreshError, ReleaseError
 from lib.fingerprints import Change
 from lib.gate import Rule, Verdict
+from lib.outputs import read_data
 from lib.platforms.base import ModelVersion, Production
 from lib.records import (
     AciTestRecord,
@@ -19,11 +20,11 @@ from lib.records import (
     RunRecord,
     TestRecord,
     now,
+    redacted,
 )
 from lib.report.chain import Chain, belonging, found
 from lib.report.comparison import Version, changes, commits, versions
 from lib.report.predictions import Classification, Regression, predictions
-from lib.settings import Secret, Settings
 from lib.steps import STEPS
 from lib.steps.context import Context, R
 
@@ -100,26 +101,17 @@ def gather(context: Context) -> Facts:
         platform=platform.name,
         made_at=now(),
         chain=chain,
-        failure=redacted(failure, context.settings) if failure else None,
+        failure=failure and redacted(failure, context.settings),
         production=production,
         data=data_of(context, run) if run else {},
         rule=rule_of(evaluation) if evaluation else None,
         predictions=shown,
         unpredicted=why_not,
-        versions=versions(platform.versions(), history, chain),
+        versions=versions(context, history, chain),
         before=before,
         changes=changes(context, chain, before, history) if before else [],
         commits=commits(context, run, before) if run and before else [],
     )
-
-
-def redacted(failure: FailureRecord, settings: Settings) -> FailureRecord:
-    """Take secrets out of a message, which may be that of any program, before others read it."""
-    message = failure.message
-    for secret in msgspec.structs.asdict(settings.environment).values():
-        if isinstance(secret, Secret):
-            message = message.replace(secret.reveal(), "***")
-    return msgspec.structs.replace(failure, message=message)
 
 
 def rule_of(evaluation: EvaluationRecord) -> Rule:
@@ -139,7 +131,6 @@ def looked_at(context: Context, run: RunRecord) -> tuple[Regression | Classifica
 def data_of(context: Context, run: RunRecord) -> dict[str, Any]:
     """Return what identifies the data; empty where it is not there any more."""
     try:
-        content = json.loads(context.platform.output(run.run_id, "data.json").read_bytes())
-    except (ReleaseError, ValueError):
+        return read_data(context.platform.output(run.run_id, "data.json"))
+    except ReleaseError:
         return {}
-    return content if isinstance(content, dict) else {"data": content}

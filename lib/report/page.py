@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from lib import files
-from lib.fingerprints import FILE, Change
+from lib.fingerprints import FILE, SHORT, Change
 from lib.report import plots, wording
 from lib.report.facts import Facts, gather
 from lib.report.predictions import Classification, Regression
@@ -86,4 +86,4 @@ def value(change: Change, which: str) -> str:
         return NONE
     if not content.startswith(FILE):
         return content
-    return content.removeprefix(FILE)[: wording.SHORT]
+    return content.removeprefix(FILE)[:SHORT]

@@ -1,6 +1,5 @@
 """The plots of a report, each with what it shows in words."""
 
-import itertools
 import math
 import statistics
 
@@ -147,8 +146,8 @@ def history(versions: list[Version], rule: Rule) -> Plot | None:
             line(0, up.down(rule.floor), 100, up.down(rule.floor), "asked"),
             label(100, up.down(rule.floor) - 6, "floor"),
         ]
-    for before, one in itertools.pairwise(versions):
-        if before.data != one.data:
+    for one in versions:
+        if one.other_data:
             marks += [line(axis.at(one.version - 0.5), 0, axis.at(one.version - 0.5), height, "other")]
     produced = [(axis.at(one.version), up.down(one.value)) for one in versions if one.produced]
     marks += joined(produced)

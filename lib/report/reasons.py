@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import msgspec
 
 from lib.explanation import Explanation, to_run
-from lib.fingerprints import FILE, Change
+from lib.fingerprints import FILE, SHORT, Change
 from lib.graph import task_of
 from lib.report.progress import coloured
 from lib.repository import DIRTY
 
-SHORT = 12
 STEP = "          "  # as wide as the name of a step
 
 

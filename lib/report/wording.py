@@ -5,8 +5,10 @@ from typing import Literal
 
 import msgspec
 
+from lib.fingerprints import SHORT
 from lib.gate import Verdict
 from lib.graph import task_of
+from lib.lineage import parameters_of
 from lib.records import (
     EvaluationRecord,
     ImageRecord,
@@ -33,8 +35,6 @@ TITLES = {
     "aks": "Production service",
     "test": "Test of production",
 }
-PARAMETER = "train.parameters."
-SHORT = 12
 
 
 class Headline(msgspec.Struct, frozen=True):
@@ -184,11 +184,10 @@ def more(record: Record) -> str:
     """Return what a run was made of."""
     if not isinstance(record, RunRecord):
         return ""
-    parameters = [
-        f"{name.removeprefix(PARAMETER)} {value}" for name, value in record.inputs.items() if name.startswith(PARAMETER)
-    ]
+    parameters = [f"{name} {value}" for name, value in parameters_of(record.inputs).items()]
+    python = record.python or record.inputs.get("python", "")
     commit = [f"commit {record.commit.removesuffix(DIRTY)[:SHORT]}"] if record.commit else []
-    return ", ".join([*parameters, f"on {record.compute}", f"Python {record.inputs.get('python', '')}", *commit])
+    return ", ".join([*parameters, f"on {record.compute}", f"Python {python}", *commit])
 
 
 def when(time: str) -> str:

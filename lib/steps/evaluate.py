@@ -1,6 +1,5 @@
 """Evaluate: score the run's model and the one in production on the same rows, and ask the gate."""
 
-import json
 from pathlib import Path
 
 import msgspec
@@ -8,6 +7,7 @@ import msgspec
 from lib import gate
 from lib.files import digest_file
 from lib.fingerprints import Fingerprint, of_settings
+from lib.outputs import same_data
 from lib.platforms.base import Production
 from lib.records import EvaluationRecord, RunRecord
 from lib.steps.context import Context
@@ -69,22 +69,12 @@ def of_production(context: Context, production: Production) -> tuple[str, Path]:
     return run_id, platform.output(run_id, "model.joblib")
 
 
-def same_data(before: bytes, after: bytes) -> bool:
-    """Tell whether two data.json are of the same data, whatever its file was called."""
-    try:
-        told = [json.loads(content) for content in (before, after)]
-    except ValueError:
-        return before == after
-    unnamed = [{**one, "file": None} if isinstance(one, dict) else one for one in told]
-    return bool(unnamed[0] == unnamed[1])
-
-
 def with_data(verdict: gate.Verdict, context: Context, production_run: str) -> gate.Verdict:
     """State it where the production model was trained on other data than the run."""
     if not production_run:
         return verdict
-    before = context.platform.output(production_run, "data.json").read_bytes()
-    after = context.platform.output(context.get(RunRecord).run_id, "data.json").read_bytes()
+    before = context.platform.output(production_run, "data.json")
+    after = context.platform.output(context.get(RunRecord).run_id, "data.json")
     if same_data(before, after):
         return verdict
     stated = (
