@@ -8,11 +8,11 @@ import msgspec
 
 from lib import lineage
 from lib.errors import ReleaseError
+from lib.expectation import expectation
 from lib.files import digest, digest_file
 from lib.fingerprints import FILE
 from lib.graph import task_of
 from lib.image.assemble import MODEL_PATH, faults, manifest
-from lib.interpreter import CallError
 from lib.outputs import MODEL, OUTPUTS
 from lib.records import ModelRecord, Record
 from lib.repository import DIRTY, committed, names_of
@@ -58,12 +58,8 @@ def service_faults(context: Context, found: Serving) -> Iterator[str]:
         files = model_files(context, found)
     except ReleaseError:  # the model's and the run's own checks tell of it
         return
-    count, key = context.settings.release.limits.test_rows, context.platform.keys(service_of(context, found.target))[0]
-    try:
-        expected = context.interpreter.call("lib.evaluation:expect", count=count, **files)
-    except CallError as error:
-        yield f"the registered model cannot predict its held-out rows: {str(error).splitlines()[0]}"
-        return
+    expected = expectation(context, found, files)
+    key = context.platform.keys(service_of(context, found.target))[0]
     if fault := Client(found.scoring_uri, key.reveal()).mismatch(expected["rows"], expected["predictions"]):
         yield fault
 
@@ -74,7 +70,7 @@ def model_files(context: Context, found: Serving) -> dict[str, Any]:
         raise ReleaseError("the model is not registered any more")
     holdout = context.platform.output(found.model.run_id, "holdout.json")
     model = context.platform.model_file(found.version)
-    return {"root": str(context.settings.root), "model": str(model), "holdout": str(holdout)}
+    return {"model": str(model), "holdout": str(holdout)}
 
 
 def image_faults(_context: Context, found: Serving) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """`invoke trace` answers what exactly is serving, and `--verify` names the link that is broken."""
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 
 from tests.project import Project, changed, error, record
@@ -210,11 +212,38 @@ def test_a_registered_model_that_is_damaged_or_another_is_named(released: Projec
     assert "cannot predict" in found["service"]
 
 
-def test_an_answer_that_the_registered_model_would_not_give_is_named(released: Project) -> None:
-    with changed(released, "model/train.py", "np.asarray(data)).tolist()", "np.asarray(data) + 1).tolist()"):
+EDITED = ("model/train.py", "np.asarray(data)).tolist()", "np.asarray(data) + 1).tolist()")
+
+
+def test_a_model_that_is_edited_here_is_not_blamed_on_the_service(released: Project, tmp_path: Path) -> None:
+    with changed(released, *EDITED):
+        assert all(not link["faults"] for link in trace(released, "--verify").values()), (
+            "the commit has the model/ of it"
+        )
+        (released.root / ".git").rename(tmp_path / "git")
+        assert trace(released, "--verify")["service"]["checked"], "the image's record has its predictions"
+        (released.root / "artifacts").rename(tmp_path / "artifacts")
         found = broken(released)
+        (tmp_path / "artifacts").rename(released.root / "artifacts")
+        (tmp_path / "git").rename(released.root / ".git")
     assert found.keys() == {"service"}
-    assert "row 0 gives" in found["service"]
+    assert "what it answers cannot be compared: model/ is not what version 1 was trained from" in found["service"]
+
+
+def test_an_answer_that_the_registered_model_would_not_give_is_named(released: Project) -> None:
+    own = record(released, "model.json")["sha256"]
+    model = joblib.load(content(released, own))
+    model.intercept_ += 1
+    joblib.dump(model, released.root / "other.joblib")
+    other = hashlib.sha256((released.root / "other.joblib").read_bytes()).hexdigest()
+    content(released, other).parent.mkdir(exist_ok=True)
+    (released.root / "other.joblib").rename(content(released, other))
+    change = "UPDATE models SET sha256 = '{}'"
+    for edited in (contextlib.nullcontext(), changed(released, *EDITED)):
+        with edited, stored(released, change.format(other), change.format(own)):
+            found = broken(released)
+        assert found.keys() == {"service", "model", "run"}
+        assert "row 0 gives" in found["service"]
 
 
 def test_a_version_that_was_deleted_is_told_and_what_is_known_is_shown(released: Project) -> None:
