@@ -110,9 +110,9 @@ def service(ground: Ground) -> Iterator[Service]:
     ground.platform.remove(Resource(kind="service", name=made.name, detail=""))
 
 
-def replicas(client: Any, service: str) -> list[Any]:
-    """Return the running replicas of a service."""
-    found = client.containers.list(filters={"label": [f"{SERVICE}={service}", REPLICA]})
+def replicas(client: Any, workspace: Path, service: str) -> list[Any]:
+    """Return the running replicas of a workspace's service."""
+    found = client.containers.list(filters={"label": [f"{WORKSPACE}={workspace}", f"{SERVICE}={service}", REPLICA]})
     return [one for one in found if one.status == "running"]
 
 
@@ -149,7 +149,7 @@ class TestRefusals:
                 told = error(contained, "aks", expect=1)
         assert f"port {port}" in told
         assert "in use" in told
-        assert len(replicas(client, "diabetes")) == 2
+        assert len(replicas(client, contained.root / ".workspace", "diabetes")) == 2
 
     def test_an_engine_that_does_not_run(self, contained: Project) -> None:
         told = error(contained, "image", expect=1, DOCKER_HOST="unix:///nowhere/docker.sock")
@@ -235,7 +235,7 @@ class TestRegistry:
             place = f"http://{registry}/v2/team/diabetes/manifests/{digest}"
             pushed = requests.get(place, auth=("tests", PASSWORD), headers={"Accept": MANIFESTS}, timeout=60)
             assert pushed.status_code == 200
-            for container in replicas(client, "diabetes"):
+            for container in replicas(client, contained.root / ".workspace", "diabetes"):
                 assert location in client.images.get(container.image.id).attrs["RepoDigests"]
             contained.invoke("manifest")
             written = (contained.root / "artifacts/local/manifest.yaml").read_text()
@@ -311,13 +311,13 @@ class TestUpdating:
             with pytest.raises(UnhealthyError, match="this score"):
                 ground.platform.deploy(ground.deployment(service, one, BROKEN))
             assert load.more() == {str(two.version)}
-            victim = replicas(client, service.name)[0]
+            victim = replicas(client, ground.settings.folder, service.name)[0]
             kill(victim)
             assert load.more() == {str(two.version)}
             eventually(lambda: restarted(victim), limit_s=60)
             assert load.more() == {str(two.version)}
         assert {answer for answers in load.answers for answer in answers} == {str(one.version), str(two.version)}
-        assert len(replicas(client, service.name)) == 2
+        assert len(replicas(client, ground.settings.folder, service.name)) == 2
 
 
 def kill(container: Any) -> None:
@@ -361,7 +361,9 @@ class TestRelease:
         assert "9 checks passed by a container" in contained.invoke("test")
         assert "Nothing to do" in contained.invoke("release")
         assert [served(contained, "aci"), served(contained, "aks")] == ["1", "1"]
-        assert [len(replicas(client, f"diabetes{name}")) for name in ("-staging", "")] == [1, 2]
+        assert [
+            len(replicas(client, contained.root / ".workspace", f"diabetes{name}")) for name in ("-staging", "")
+        ] == [1, 2]
 
     def test_an_image_says_what_it_is_and_holds_no_more_than_it_needs(self, contained: Project, client: Any) -> None:
         image = image_of(contained, client)
@@ -385,7 +387,7 @@ class TestRelease:
     def test_a_replica_is_limited_and_can_do_and_be_reached_no_more_than_needed(
         self, contained: Project, client: Any
     ) -> None:
-        for container in replicas(client, "diabetes"):
+        for container in replicas(client, contained.root / ".workspace", "diabetes"):
             host = container.attrs["HostConfig"]
             assert (host["NanoCpus"], host["Memory"]) == (10**9, 1 << 30)
             assert host["ReadonlyRootfs"]
@@ -421,7 +423,7 @@ class TestRelease:
         assert [status for status, _ in in_containers] == [200, 400, 400, 400]
         with changed(contained, "config/release.toml", 'engine = "container"', 'engine = "process"'):
             assert "9 checks passed by a process" in contained.invoke("release")
-            assert not replicas(client, "diabetes")
+            assert not replicas(client, contained.root / ".workspace", "diabetes")
             assert [answer(port, secret, body) for body in bodies] == in_containers
         assert "9 checks passed by a container" in contained.invoke("release")
         assert [answer(port, secret, body) for body in bodies] == in_containers
