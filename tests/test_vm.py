@@ -1,5 +1,6 @@
 """`invoke attach` and `invoke train --on vm`: training on a machine that is reached by SSH, here a real sshd."""
 
+import ast
 import contextlib
 import getpass
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lib import platforms, settings
+from lib.files import source_files
 from lib.interpreter import Interpreter
 from lib.platforms.base import Job
 from tests.light import MINOR, PACKAGE, WAITS, conda_file, lighten
@@ -136,7 +138,7 @@ def test_who_attaches_on_a_terminal_can_say_that_a_key_is_right(light: Light, tm
     known_hosts = tmp_path / "ssh" / "known_hosts"
     environment = light.environment | {"VM_KNOWN_HOSTS": str(known_hosts)}
     with light.project.on_a_terminal("attach", **environment) as terminal:
-        terminal.expect(r"The host key of 127.0.0.1 is SHA256:\S+ \(ED25519\). Is that right\? \[y/N\]")
+        terminal.expect(r"The host key of \[127.0.0.1\]:\d+ is SHA256:\S+ \(ED25519\). Is that right\? \[y/N\]")
         terminal.type(f"{answer}\n")
         assert terminal.end() == (0 if answer == "y" else 4)
     assert known_hosts.exists() == (answer == "y")
@@ -187,9 +189,11 @@ def test_setup_looks_at_the_machine_only_where_it_trains(light: Light, there: Ma
 
     assert "VM 127.0.0.1" not in setup()
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
-        assert "fix  VM elsewhere: VM elsewhere is not attached to the workspace: Run" in setup(VM_HOST="elsewhere")
-        assert f"ok   VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
-        assert "fix  VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
+        assert f"ok    VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
+        assert "fix   VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
+        said = setup(VM_KNOWN_HOSTS=str(light.known_hosts.with_name("nobody")))
+        assert f"fix   VM 127.0.0.1: [127.0.0.1]:{there.port} is not in" in said
+        assert "then `invoke attach`, or" in said
 
 
 # Training
@@ -207,11 +211,14 @@ def test_training_there_is_on_record_as_training_here(light: Light, there: Machi
     assert f"| {PACKAGE} 0.0.1" in said
     assert "| arguments --alpha 0.05 --seed 42" in said
     assert "| secrets []" in said
-    assert "| files ['building.py', 'lock', 'model/more/columns.txt', 'model/train.py']" in said
+    (listed,) = re.findall(r"\| files (\[.*\])", said)
+    model = {path.relative_to(light.project.root).as_posix() for path in source_files(light.project.root / "model")}
+    assert set(ast.literal_eval(listed)) == {"building.py", "lock"} | model
+    assert {"model/more/columns.txt", "model/train.py"} <= model
     run = record(light.project, "run_id.json")
     assert (run["compute"], run["host"]) == ("vm", "127.0.0.1")
     assert run["python"].startswith(f"{MINOR}.")
-    assert (there.folder_of_releases / "environments" / run["environment"] / "environment.json").is_file()
+    assert list(there.folder_of_releases.glob(f"*/environments/{run['environment']}/environment.json"))
     same = ("inputs", "outputs", "metrics", "experiment")
     assert {name: run[name] for name in same} == {name: here[name] for name in same}
     log = light.project.root / ".workspace/runs" / run["run_id"] / "log.txt"
@@ -255,7 +262,7 @@ def test_a_training_that_takes_too_long_there_is_ended(light: Light) -> None:
 
 
 def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: Machine) -> None:
-    before = set(there.folder_of_releases.glob("environments/*/"))
+    before = set(there.folder_of_releases.glob("*/environments/*/"))
     with changed(light.project, CONDA_FILE, "0.0.1", "0.9"):
         found = light.error()
         assert "could not be built on 127.0.0.1" in found
@@ -263,7 +270,7 @@ def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: 
     with changed(light.project, CONDA_FILE, None, conda_file([], python="3.2")):
         assert "Python 3.2, which config/conda_dependencies.yml names, is not there" in light.error()
         assert "Python 3.2, which config/conda_dependencies.yml names, is not there" in light.error("attach")
-    assert set(there.folder_of_releases.glob("environments/*/")) == before
+    assert set(there.folder_of_releases.glob("*/environments/*/")) == before
 
 
 @pytest.mark.parametrize("end", ["interrupted", "interrupted on a terminal", "killed"])
@@ -304,17 +311,22 @@ def test_a_lost_connection_is_told_and_ends_what_ran_there(light: Light, there: 
 
 
 def test_what_was_left_there_is_cleaned_up_and_what_goes_on_is_not(light: Light, there: Machine) -> None:
-    left = there.folder_of_releases / "runs" / "left-by-a-power-cut"
+    light.train("--force")
+    (ours,) = there.folder_of_releases.glob("*")
+    left = ours / "runs" / "left-by-a-power-cut"
     (left / "outputs").mkdir(parents=True)
     (left / "lock").touch()
+    # A copy of the workspace, such as CI has: it is the same one there.
+    shutil.copytree(light.project.root / ".workspace", light.project.root / ".other")
     with light.waiting() as process:
         assert not left.exists()
         (goes_on,) = there.runs()
-        light.attach(LOCAL_WORKSPACE=".other")
         script = (light.project.root / "model/train.py").read_text().replace(WAITS, 'Path("outputs").mkdir()\n')
         with changed(light.project, "model/train.py", None, script):
             light.train("--force", LOCAL_WORKSPACE=".other")
         assert there.runs() == [goes_on]
+        destroy = ("destroy", "--kind", "compute", "--name", "127.0.0.1", "--yes")
+        assert "something trains on 127.0.0.1" in light.error(*destroy, expect=4, LOCAL_WORKSPACE=".other")
         process.kill()
 
 
@@ -374,7 +386,7 @@ def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Pat
         platform.train(job, second.append)
     platform.store.close()
     (light.project.root / ".env").unlink()
-    (kept,) = there.folder_of_releases.glob("data/*.csv")
+    (kept,) = there.folder_of_releases.glob("*/data/*/rows.csv")
     assert kept.read_bytes() == data.read_bytes()
     assert "sends rows.csv, 1.9 MB" in first
     assert not any("sends" in line for line in second)
@@ -385,18 +397,52 @@ def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Pat
 # Removing
 
 
-@pytest.mark.slow
-def test_what_is_ours_there_can_be_removed(light: Light, there: Machine, tmp_path: Path) -> None:
-    light.train("--force")
-    (there.home / "mine").touch()
-    destroy = ("destroy", "--kind", "compute", "--name", "127.0.0.1", "--yes")
-    assert "compute 127.0.0.1: .invoke-release there" in light.project.invoke(*destroy, **light.environment)
-    assert not there.folder_of_releases.exists()
-    assert (there.home / "mine").exists()
-    assert "VM 127.0.0.1 is not attached to the workspace" in light.error(expect=4)
-    with machine(tmp_path / "gone") as gone:
-        gone.trust(tmp_path / "known_hosts")
-        light.attach(**gone.settings(tmp_path / "known_hosts"))
-    light.project.invoke(*destroy, **light.environment)
-    assert "Nothing to be removed" in light.project.invoke(*destroy, **light.environment)
-    light.attach()
+DESTROY = ("destroy", "--kind", "compute", "--name", "127.0.0.1", "--yes")
+
+
+def test_only_what_this_workspace_made_there_is_removed(light: Light, there: Machine) -> None:
+    folder = there.home / "ml"
+    (folder / "runs/of-the-user").mkdir(parents=True)
+    (folder / "runs/of-the-user/model.bin").touch()
+    folder.chmod(0o755)
+    before = listing(folder)
+    light.attach(VM_FOLDER="ml")
+    with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
+        assert f"environments in {folder}" in light.project.invoke(
+            "doctor", expect=2, **light.environment, VM_FOLDER="ml"
+        )
+    assert listing(folder) == before
+    light.train("--force", VM_FOLDER="ml", LOCAL_WORKSPACE=".first")
+    first = listing(folder)
+    light.train("--force", VM_FOLDER="ml", LOCAL_WORKSPACE=".second")
+    light.project.invoke("destroy", "--yes", **light.environment, VM_FOLDER="ml", LOCAL_WORKSPACE=".second")
+    assert listing(folder) == first
+    light.project.invoke("destroy", "--yes", **light.environment, LOCAL_WORKSPACE=".first")
+    assert listing(folder) == before
+
+
+def listing(folder: Path) -> dict[str, int]:
+    """Return what is in a folder, with its rights."""
+    return {str(path): path.lstat().st_mode for path in folder.rglob("*")}
+
+
+def test_what_cannot_be_reached_any_more_is_forgotten_and_told(light: Light, there: Machine, tmp_path: Path) -> None:
+    given = light.environment | {"LOCAL_WORKSPACE": ".reached"}
+    light.train("--force", **given)
+    shutil.rmtree(there.folder_of_releases)
+    assert "stays" not in light.project.invoke(*DESTROY, **given)
+    light.attach(**given)
+    light.attach(**given, VM_USER=getpass.getuser(), VM_FOLDER="other")
+    unknown = given | {"VM_KNOWN_HOSTS": str(tmp_path / "nobody")}
+    said = light.project.invoke(*DESTROY, **unknown)
+    assert re.search(
+        rf"^\.invoke-release/\w+ stays on 127.0.0.1: \[127.0.0.1\]:{there.port} is not in", said, re.MULTILINE
+    )
+    assert re.search(r"^other/\w+ stays on 127.0.0.1", said, re.MULTILINE)
+    assert "Nothing to be removed" in light.project.invoke(*DESTROY, **given)
+
+
+def test_a_workspace_that_never_attached_a_machine_it_knows_trains_there(light: Light, there: Machine) -> None:
+    light.train("--force", LOCAL_WORKSPACE=".fresh")
+    said = light.project.invoke(*DESTROY, **light.environment, LOCAL_WORKSPACE=".fresh")
+    assert re.search(r"compute 127.0.0.1: \w+ there, in .invoke-release", said)

@@ -6,7 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fabric import Connection
@@ -109,7 +109,7 @@ class Remote:
         """Return the error for a connection that has ended."""
         return ReleaseError(
             f"the connection to {self.host} was lost: {why}\n"
-            f"What ran there ends by itself within {self.silence_s:g} s; `invoke train` trains again"
+            f"What ran there ends by itself within {self.silence_s:g} s; then try again"
         )
 
     def complaint(self) -> str:
@@ -155,11 +155,12 @@ class Remote:
 
 
 @contextlib.contextmanager
-def far_side(environment: Environment) -> Iterator[Remote]:
-    """Give the far side on the machine of .env, which ends with the block."""
+def far_side(environment: Environment, workspace: str = "") -> Iterator[Remote]:
+    """Give the far side on the machine of .env, in VM_FOLDER or a workspace's folder in it; it ends with the block."""
     with connected(environment) as connection:
         try:
-            remote = Remote(connection, environment.vm_folder, float(environment.vm_silence_s))
+            folder = str(PurePosixPath(environment.vm_folder, workspace))
+            remote = Remote(connection, folder, float(environment.vm_silence_s))
         except SSHException as error:
             raise ReleaseError(
                 f"no session on {connection.host}: {error}\nDoes `ssh` itself run a command there?"

@@ -22,12 +22,13 @@ class UnknownHostError(RefusedError):
     """The machine is not among the known hosts; `line` is what makes it one."""
 
     def __init__(self, name: str, key: paramiko.PKey, known_hosts: Path) -> None:
+        self.name = name
         self.line = f"{name} {key.get_name()} {key.get_base64()}"
         self.fingerprint = f"{key.fingerprint} ({key.algorithm_name})"
         file = f"/etc/ssh/ssh_host_{key.algorithm_name.split('-')[0].lower()}_key.pub"
         super().__init__(
             f"{name} is not in {known_hosts}; its host key is {self.fingerprint}\n"
-            f"Ask whoever runs it whether that is right (there: ssh-keygen -lf {file}), and then\n"
+            f"Ask whoever runs it whether that is right (there: ssh-keygen -lf {file}); then `invoke attach`, or\n"
             f"echo '{self.line}' >> {known_hosts}"
         )
 
