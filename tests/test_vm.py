@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from lib import platforms, settings
@@ -156,6 +158,58 @@ def test_a_host_key_that_has_changed_is_refused(light: Light, tmp_path: Path) ->
             found = light.error(*task, expect=4)
             assert "has another host key than before" in found
         assert f"ssh-keygen -R '[127.0.0.1]:{light.there.port}' -f {light.known_hosts}" in found
+
+
+def test_other_lines_of_known_hosts_are_no_hindrance_and_a_revoked_key_is_refused(light: Light, there: Machine) -> None:
+    kind, key = (there.folder / "host_key.pub").read_text().split()[:2]
+    name = f"[127.0.0.1]:{there.port}"
+    damaged = f"h {kind} AAA\nh {kind} {key[:40]}\n\n\xe9 ?\n"
+    others = f"# {name} {kind} {key}\n@cert-authority *.example.org {kind} {key}\n{damaged}"
+    with changed(light.project, "known_hosts", None, others):
+        assert f"{name} is not in" in light.error("attach", expect=4)
+        light.known_hosts.write_text(f"{others}{name} {kind} {key} comment\n")
+        light.attach()
+        light.known_hosts.write_text(f"{name} {kind} {key}\n@revoked * {kind} {key}\n")
+        assert f"the host key of {name}, SHA256:" in light.error("attach", expect=4)
+
+
+class Silent(paramiko.ServerInterface):
+    """A server that lets everybody in, and then says nothing more."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def check_auth_publickey(self, _username: str, _key: paramiko.PKey) -> int:
+        return paramiko.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, _kind: str, _id: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, _channel: paramiko.Channel, _command: bytes) -> bool:
+        self.over.wait(LIMIT_S)
+        return False
+
+
+def test_a_machine_that_falls_silent_before_anything_runs_is_given_up(light: Light, there: Machine) -> None:
+    silent = Silent()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with paramiko.Transport(listening.accept()[0]) as transport:
+                transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(there.folder / "host_key")))
+                transport.start_server(server=silent)
+                silent.over.wait(LIMIT_S)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        port = str(listening.getsockname()[1])
+        try:
+            with changed(light.project, "known_hosts", str(there.port), port):
+                found = light.error("attach", VM_SSH_PORT=port, VM_SILENCE_S="2")
+        finally:
+            silent.over.set()
+            serving.join(LIMIT_S)
+    assert "no session on 127.0.0.1: nothing came for 2 s" in found
 
 
 def test_who_is_not_let_in_is_told(light: Light, tmp_path: Path) -> None:
