@@ -315,6 +315,21 @@ def test_a_training_that_takes_too_long_there_is_ended(light: Light) -> None:
         assert "train.py took longer than train.timeout_s = 1" in light.error()
 
 
+@pytest.mark.parametrize("compute", ["local", "vm"])
+def test_a_training_has_ended_although_something_that_it_started_goes_on(light: Light, compute: str) -> None:
+    escapes = compute == "local"  # to where nobody ends it
+    leaves = f"import subprocess\nprint(subprocess.Popen(['sleep', '20'], start_new_session={escapes}).pid)\n"
+    script = leaves + (light.project.root / "model/train.py").read_text()
+    with changed(light.project, "model/train.py", None, script), changed(light.project, TOML, "= 600", "= 10"):
+        said = light.project.invoke("train", "--on", compute, "--force", **light.environment)
+    found = re.search(r"\| (\d+)\n", said)
+    assert found
+    if escapes:
+        os.kill(int(found[1]), signal.SIGKILL)
+    else:
+        eventually(lambda: not Path(f"/proc/{found[1]}").exists())
+
+
 def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: Machine) -> None:
     before = set(there.folder_of_releases.glob("*/environments/*/"))
     with changed(light.project, CONDA_FILE, "0.0.1", "0.9"):

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import platform
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import IO, Any
 
 CHUNK_BYTES = 1 << 20
+LOOK_S = 0.1  # as often is looked whether a silent process has ended
 
 
 class FarSide:
@@ -43,7 +45,7 @@ class FarSide:
         self.beat_s = beat_s
         self.run_folder: Path | None = None
         self.lock: Any = None
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
         self.turn = threading.Lock()  # of who writes
         self.starting = threading.RLock()  # of who starts or kills a process
@@ -164,11 +166,9 @@ class FarSide:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
                 start_new_session=True,
             )
-        for line in self.process.stdout or []:
+        for line in lines_of(self.process):
             self.say(line=line.rstrip())
         code = self.process.wait()
         with contextlib.suppress(ProcessLookupError):
@@ -193,6 +193,34 @@ class FarSide:
             with contextlib.suppress(OSError):  # others have something there
                 self.folder.parent.rmdir()
         return True
+
+
+class Output(io.RawIOBase):
+    """What a process prints until it ends, also where something that it leaves behind keeps its output open."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.place = process.stdout.fileno() if process.stdout else -1
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for what comes next; nothing is the end."""
+        while True:
+            over = self.process.poll() is not None
+            if select.select([self.place], [], [], 0 if over else LOOK_S)[0]:
+                part = os.read(self.place, len(buffer))
+                buffer[: len(part)] = part
+                return len(part)
+            if over:
+                return 0
+
+
+def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Yield the lines that a process prints, as they come."""
+    return io.TextIOWrapper(io.BufferedReader(Output(process)), errors="replace")
 
 
 def is_held(lock: IO[str]) -> bool:
