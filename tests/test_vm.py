@@ -228,6 +228,7 @@ def test_who_is_not_let_in_is_told(light: Light, tmp_path: Path) -> None:
         ({"VM_HOST": ""}, 2, "VM_HOST must be set in .env"),
         ({"VM_SSH_KEY_FILE": "/nowhere/key"}, 2, "VM_SSH_KEY_FILE /nowhere/key is not there"),
         ({"VM_SSH_PORT": "ssh"}, 2, "VM_SSH_PORT must be a number"),
+        ({"VM_SSH_PORT": "65558"}, 2, "VM_SSH_PORT must be a number from 1 to 65535"),  # which sockets take for 22
         ({"VM_SSH_PORT": str(free_port())}, 1, "cannot be reached"),
         ({"VM_HOST": "no-such-machine.invalid"}, 1, "no-such-machine.invalid is no known name"),
     ],
