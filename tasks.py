@@ -252,7 +252,8 @@ def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = Fals
         lines = [f"{one.kind} {one.name}: {one.detail}" for one in plan]
         named = "" if production else removal.production_in(context.settings, plan)
         if confirmed("removed", lines, yes, named):
-            removal.carry_out(context.platform, plan)
+            for left in removal.carry_out(context.platform, plan):
+                print(left)
 
 
 @task(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib import consent, offers, platforms
 from lib.errors import SettingsError
-from lib.questions import Answers, Place, Question, Topic, one_of
+from lib.questions import Answers, Question, Setting, Topic, one_of
 from lib.settings.editing import DOTENV, SettingsFiles
 
 
@@ -29,7 +29,9 @@ def hold(root: Path, ask: bool) -> None:
         if consent.asked(f"Shall invoke {offer.what}? It goes to {offer.place}."):
             print(offer.take())
         else:
-            SettingsFiles(root).write({Place(DOTENV, offers.DECLINED): ",".join([*offers.declined(root), offer.name])})
+            SettingsFiles(root).write(
+                {Setting(DOTENV, offers.DECLINED): ",".join([*offers.declined(root), offer.name])}
+            )
 
 
 def topics(root: Path) -> Iterator[Topic]:
@@ -46,7 +48,7 @@ def platform(files: SettingsFiles) -> Generator[Question, str, Answers]:
     if files.variable("PLATFORM") in platforms.PLATFORMS:
         return {}
     text = "Where releases run: local (this machine) or azureml (Azure Machine Learning)"
-    return {Place(DOTENV, "PLATFORM"): (yield Question(text, one_of(platforms.PLATFORMS), "local"))}
+    return {Setting(DOTENV, "PLATFORM"): (yield Question(text, one_of(platforms.PLATFORMS), "local"))}
 
 
 def answers_to(topic: Topic) -> Answers:

@@ -7,14 +7,14 @@ from typing import NamedTuple
 Rule = Callable[[str], str]
 
 
-class Place(NamedTuple):
+class Setting(NamedTuple):
     """A setting: the file that holds it, and its name there, with dots where it is in a section."""
 
     file: str
     name: str
 
 
-Answers = dict[Place, str]
+Answers = dict[Setting, str]
 
 
 class Question(NamedTuple):

@@ -1,5 +1,7 @@
 """Remove what a platform created, after its plan was shown."""
 
+from collections.abc import Iterator
+
 from lib.errors import RefusedError, SettingsError
 from lib.platforms.base import Platform, Resource
 from lib.settings import Settings
@@ -36,7 +38,8 @@ def production_in(settings: Settings, resources: list[Resource]) -> str:
     return name if any((one.kind, one.name) == ("service", name) for one in resources) else ""
 
 
-def carry_out(platform: Platform, resources: list[Resource]) -> None:
-    """Remove what is listed, the workspace last."""
+def carry_out(platform: Platform, resources: list[Resource]) -> Iterator[str]:
+    """Remove what is listed, the workspace last, and yield what could no longer be reached and stays."""
     for resource in resources:
-        platform.remove(resource)
+        if left := platform.remove(resource):
+            yield left

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from lib import lineage
+from lib.conda_file import pins
 from lib.errors import ReleaseError
 from lib.files import digest_file
 from lib.fingerprints import FILE
-from lib.image.assemble import pins
 from lib.outputs import read_data
 from lib.platforms.base import ModelVersion, Production
 from lib.repository import DIRTY, git, names_of
@@ -171,7 +171,10 @@ def environment_link(found: Serving) -> Link:
     link = Link(link="environment", id="")
     if found.content and (found.content / CONDA).is_file():
         link.id = digest_file(found.content / CONDA)
-        link.facts["packages"] = pins(found.content / CONDA)
+        try:
+            link.facts["packages"] = pins(found.content / CONDA)
+        except ReleaseError as error:
+            link.faults.append(str(error).splitlines()[0])
     trained = lineage.inputs_of(found.model.tags).get(f"config/{CONDA}", "") if found.model else ""
     if trained:
         same = f"sha256:{link.id}".startswith(trained)

@@ -113,7 +113,7 @@ class Machine:
 
     def runs(self) -> list[str]:
         """Return the folders of trainings."""
-        return [path.name for path in self.folder_of_releases.glob("runs/*") if path.is_dir()]
+        return [path.name for path in self.folder_of_releases.glob("*/runs/*") if path.is_dir()]
 
     def idle(self) -> bool:
         """Tell whether nothing of a training is left."""

@@ -70,6 +70,13 @@ def test_an_environment_is_built_once_for_each_content(light: Light) -> None:
     assert f"| {PACKAGE} 0.0.1" in light.train("--on", "env", "--force")
 
 
+@pytest.mark.parametrize("line", ["no-such-package>=4.0", "no-such-package ~= 4.0 ; python_version > '3'"])
+def test_a_requirement_that_is_not_pinned_is_not_left_out(light: Light, line: str) -> None:
+    wheel(light.wheels, OURS)  # with which requirements.txt agrees
+    with changed(light.project, CONDA_FILE, None, conda_file([f"{PACKAGE}=={OURS}", line])):
+        assert "no-such-package" in light.error()
+
+
 def test_where_a_run_trained_is_on_record_and_makes_nothing_stale(light: Light) -> None:
     light.train("--force")
     here = record(light.project, "run_id.json")

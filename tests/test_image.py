@@ -104,6 +104,10 @@ def test_a_package_with_a_version_for_each_python_is_pinned_for_each(copied: Cal
     ("old", "new", "said"),
     [
         ("joblib==1.5.3", "joblib", "joblib is not pinned"),
+        ("joblib==1.5.3", "joblib>=1.5", "joblib>=1.5 is not pinned"),
+        ("joblib==1.5.3", "joblib ~= 1.5 ; python_version > '3'", "~= 1.5 ; python_version > '3' is not pinned"),
+        ("joblib==1.5.3", "joblib==1.5.*", r"joblib==1.5.\* is not pinned"),
+        ("joblib==1.5.3", "git+https://example.org/joblib", "joblib is not pinned"),
         ("joblib==1.5.3", "joblib==1.4.0", "pins joblib==1.4.0, requirements.txt joblib==1.5.3"),
         ("joblib==1.5.3", "no-such-package==1", "does not have it"),
     ],

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import SettingsError
-from lib.questions import Place
+from lib.questions import Setting
 from lib.settings.editing import SettingsFiles, with_entry, with_variable
 from tests.project import ROOT, Project
 from tests.terminal import INTERRUPT, Terminal
@@ -142,7 +142,8 @@ def test_at_home_it_asks_for_the_platform_and_for_another_machine(newcomer: Home
             (r"Where releases run.*\[local\]: ", "moon\n"),
             (r"'moon' must be one of local, azureml\n.*\[local\]: ", "\n"),
             (r"train on.*\(Enter for none\): ", "ada@my vm\n"),
-            (r"must be an address such as .*\n.*: ", "ada@vm.example.org:2222\n"),
+            (r"must be an address such as .*\n.*: ", "ada@vm.example.org:65558\n"),
+            (r"'65558' must be a port from 1 to 65535\n.*: ", "ada@vm.example.org:2222\n"),
         )
         terminal.end()
     changed = dict(line.split("=") for line in newcomer.text(".env").splitlines() if line[:1] not in ("", "#"))
@@ -343,7 +344,7 @@ def test_a_dotenv_that_is_a_link_stays_one(tmp_path: Path, project: Project) -> 
     elsewhere.parent.mkdir()
     elsewhere.write_text("A=1\n")
     (project.root / ".env").symlink_to(elsewhere)
-    assert SettingsFiles(project.root).write({Place(".env", "B"): "2"}) == [".env"]
+    assert SettingsFiles(project.root).write({Setting(".env", "B"): "2"}) == [".env"]
     assert (project.root / ".env").is_symlink()
     assert elsewhere.read_text() == "A=1\nB=2\n"
     elsewhere.unlink()

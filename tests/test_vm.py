@@ -1,19 +1,23 @@
 """`invoke attach` and `invoke train --on vm`: training on a machine that is reached by SSH, here a real sshd."""
 
+import ast
 import contextlib
 import getpass
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from lib import platforms, settings
+from lib.files import source_files
 from lib.interpreter import Interpreter
 from lib.platforms.base import Job
 from tests.light import MINOR, PACKAGE, WAITS, conda_file, lighten
@@ -136,7 +140,7 @@ def test_who_attaches_on_a_terminal_can_say_that_a_key_is_right(light: Light, tm
     known_hosts = tmp_path / "ssh" / "known_hosts"
     environment = light.environment | {"VM_KNOWN_HOSTS": str(known_hosts)}
     with light.project.on_a_terminal("attach", **environment) as terminal:
-        terminal.expect(r"The host key of 127.0.0.1 is SHA256:\S+ \(ED25519\). Is that right\? \[y/N\]")
+        terminal.expect(r"The host key of \[127.0.0.1\]:\d+ is SHA256:\S+ \(ED25519\). Is that right\? \[y/N\]")
         terminal.type(f"{answer}\n")
         assert terminal.end() == (0 if answer == "y" else 4)
     assert known_hosts.exists() == (answer == "y")
@@ -156,6 +160,58 @@ def test_a_host_key_that_has_changed_is_refused(light: Light, tmp_path: Path) ->
         assert f"ssh-keygen -R '[127.0.0.1]:{light.there.port}' -f {light.known_hosts}" in found
 
 
+def test_other_lines_of_known_hosts_are_no_hindrance_and_a_revoked_key_is_refused(light: Light, there: Machine) -> None:
+    kind, key = (there.folder / "host_key.pub").read_text().split()[:2]
+    name = f"[127.0.0.1]:{there.port}"
+    damaged = f"h {kind} AAA\nh {kind} {key[:40]}\n\n\xe9 ?\n"
+    others = f"# {name} {kind} {key}\n@cert-authority *.example.org {kind} {key}\n{damaged}"
+    with changed(light.project, "known_hosts", None, others):
+        assert f"{name} is not in" in light.error("attach", expect=4)
+        light.known_hosts.write_text(f"{others}{name} {kind} {key} comment\n")
+        light.attach()
+        light.known_hosts.write_text(f"{name} {kind} {key}\n@revoked * {kind} {key}\n")
+        assert f"the host key of {name}, SHA256:" in light.error("attach", expect=4)
+
+
+class Silent(paramiko.ServerInterface):
+    """A server that lets everybody in, and then says nothing more."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def check_auth_publickey(self, _username: str, _key: paramiko.PKey) -> int:
+        return paramiko.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, _kind: str, _id: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, _channel: paramiko.Channel, _command: bytes) -> bool:
+        self.over.wait(LIMIT_S)
+        return False
+
+
+def test_a_machine_that_falls_silent_before_anything_runs_is_given_up(light: Light, there: Machine) -> None:
+    silent = Silent()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with paramiko.Transport(listening.accept()[0]) as transport:
+                transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(there.folder / "host_key")))
+                transport.start_server(server=silent)
+                silent.over.wait(LIMIT_S)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        port = str(listening.getsockname()[1])
+        try:
+            with changed(light.project, "known_hosts", str(there.port), port):
+                found = light.error("attach", VM_SSH_PORT=port, VM_SILENCE_S="2")
+        finally:
+            silent.over.set()
+            serving.join(LIMIT_S)
+    assert "no session on 127.0.0.1: nothing came for 2 s" in found
+
+
 def test_who_is_not_let_in_is_told(light: Light, tmp_path: Path) -> None:
     make_key(tmp_path / "key")
     found = light.error("attach", VM_SSH_KEY_FILE=str(tmp_path / "key"))
@@ -172,6 +228,7 @@ def test_who_is_not_let_in_is_told(light: Light, tmp_path: Path) -> None:
         ({"VM_HOST": ""}, 2, "VM_HOST must be set in .env"),
         ({"VM_SSH_KEY_FILE": "/nowhere/key"}, 2, "VM_SSH_KEY_FILE /nowhere/key is not there"),
         ({"VM_SSH_PORT": "ssh"}, 2, "VM_SSH_PORT must be a number"),
+        ({"VM_SSH_PORT": "65558"}, 2, "VM_SSH_PORT must be a number from 1 to 65535"),  # which sockets take for 22
         ({"VM_SSH_PORT": str(free_port())}, 1, "cannot be reached"),
         ({"VM_HOST": "no-such-machine.invalid"}, 1, "no-such-machine.invalid is no known name"),
     ],
@@ -187,9 +244,11 @@ def test_setup_looks_at_the_machine_only_where_it_trains(light: Light, there: Ma
 
     assert "VM 127.0.0.1" not in setup()
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
-        assert "fix  VM elsewhere: VM elsewhere is not attached to the workspace: Run" in setup(VM_HOST="elsewhere")
-        assert f"ok   VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
-        assert "fix  VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
+        assert f"ok    VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
+        assert "fix   VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
+        said = setup(VM_KNOWN_HOSTS=str(light.known_hosts.with_name("nobody")))
+        assert f"fix   VM 127.0.0.1: [127.0.0.1]:{there.port} is not in" in said
+        assert "then `invoke attach`, or" in said
 
 
 # Training
@@ -207,11 +266,14 @@ def test_training_there_is_on_record_as_training_here(light: Light, there: Machi
     assert f"| {PACKAGE} 0.0.1" in said
     assert "| arguments --alpha 0.05 --seed 42" in said
     assert "| secrets []" in said
-    assert "| files ['building.py', 'lock', 'model/more/columns.txt', 'model/train.py']" in said
+    (listed,) = re.findall(r"\| files (\[.*\])", said)
+    model = {path.relative_to(light.project.root).as_posix() for path in source_files(light.project.root / "model")}
+    assert set(ast.literal_eval(listed)) == {"building.py", "lock"} | model
+    assert {"model/more/columns.txt", "model/train.py"} <= model
     run = record(light.project, "run_id.json")
     assert (run["compute"], run["host"]) == ("vm", "127.0.0.1")
     assert run["python"].startswith(f"{MINOR}.")
-    assert (there.folder_of_releases / "environments" / run["environment"] / "environment.json").is_file()
+    assert list(there.folder_of_releases.glob(f"*/environments/{run['environment']}/environment.json"))
     same = ("inputs", "outputs", "metrics", "experiment")
     assert {name: run[name] for name in same} == {name: here[name] for name in same}
     log = light.project.root / ".workspace/runs" / run["run_id"] / "log.txt"
@@ -254,8 +316,23 @@ def test_a_training_that_takes_too_long_there_is_ended(light: Light) -> None:
         assert "train.py took longer than train.timeout_s = 1" in light.error()
 
 
+@pytest.mark.parametrize("compute", ["local", "vm"])
+def test_a_training_has_ended_although_something_that_it_started_goes_on(light: Light, compute: str) -> None:
+    escapes = compute == "local"  # to where nobody ends it
+    leaves = f"import subprocess\nprint(subprocess.Popen(['sleep', '20'], start_new_session={escapes}).pid)\n"
+    script = leaves + (light.project.root / "model/train.py").read_text()
+    with changed(light.project, "model/train.py", None, script), changed(light.project, TOML, "= 600", "= 10"):
+        said = light.project.invoke("train", "--on", compute, "--force", **light.environment)
+    found = re.search(r"\| (\d+)\n", said)
+    assert found
+    if escapes:
+        os.kill(int(found[1]), signal.SIGKILL)
+    else:
+        eventually(lambda: not Path(f"/proc/{found[1]}").exists())
+
+
 def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: Machine) -> None:
-    before = set(there.folder_of_releases.glob("environments/*/"))
+    before = set(there.folder_of_releases.glob("*/environments/*/"))
     with changed(light.project, CONDA_FILE, "0.0.1", "0.9"):
         found = light.error()
         assert "could not be built on 127.0.0.1" in found
@@ -263,7 +340,7 @@ def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: 
     with changed(light.project, CONDA_FILE, None, conda_file([], python="3.2")):
         assert "Python 3.2, which config/conda_dependencies.yml names, is not there" in light.error()
         assert "Python 3.2, which config/conda_dependencies.yml names, is not there" in light.error("attach")
-    assert set(there.folder_of_releases.glob("environments/*/")) == before
+    assert set(there.folder_of_releases.glob("*/environments/*/")) == before
 
 
 @pytest.mark.parametrize("end", ["interrupted", "interrupted on a terminal", "killed"])
@@ -304,17 +381,22 @@ def test_a_lost_connection_is_told_and_ends_what_ran_there(light: Light, there: 
 
 
 def test_what_was_left_there_is_cleaned_up_and_what_goes_on_is_not(light: Light, there: Machine) -> None:
-    left = there.folder_of_releases / "runs" / "left-by-a-power-cut"
+    light.train("--force")
+    (ours,) = there.folder_of_releases.glob("*")
+    left = ours / "runs" / "left-by-a-power-cut"
     (left / "outputs").mkdir(parents=True)
     (left / "lock").touch()
+    # A copy of the workspace, such as CI has: it is the same one there.
+    shutil.copytree(light.project.root / ".workspace", light.project.root / ".other")
     with light.waiting() as process:
         assert not left.exists()
         (goes_on,) = there.runs()
-        light.attach(LOCAL_WORKSPACE=".other")
         script = (light.project.root / "model/train.py").read_text().replace(WAITS, 'Path("outputs").mkdir()\n')
         with changed(light.project, "model/train.py", None, script):
             light.train("--force", LOCAL_WORKSPACE=".other")
         assert there.runs() == [goes_on]
+        destroy = ("destroy", "--kind", "compute", "--name", "127.0.0.1", "--yes")
+        assert "something trains on 127.0.0.1" in light.error(*destroy, expect=4, LOCAL_WORKSPACE=".other")
         process.kill()
 
 
@@ -374,7 +456,7 @@ def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Pat
         platform.train(job, second.append)
     platform.store.close()
     (light.project.root / ".env").unlink()
-    (kept,) = there.folder_of_releases.glob("data/*.csv")
+    (kept,) = there.folder_of_releases.glob("*/data/*/rows.csv")
     assert kept.read_bytes() == data.read_bytes()
     assert "sends rows.csv, 1.9 MB" in first
     assert not any("sends" in line for line in second)
@@ -385,18 +467,52 @@ def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Pat
 # Removing
 
 
-@pytest.mark.slow
-def test_what_is_ours_there_can_be_removed(light: Light, there: Machine, tmp_path: Path) -> None:
-    light.train("--force")
-    (there.home / "mine").touch()
-    destroy = ("destroy", "--kind", "compute", "--name", "127.0.0.1", "--yes")
-    assert "compute 127.0.0.1: .invoke-release there" in light.project.invoke(*destroy, **light.environment)
-    assert not there.folder_of_releases.exists()
-    assert (there.home / "mine").exists()
-    assert "VM 127.0.0.1 is not attached to the workspace" in light.error(expect=4)
-    with machine(tmp_path / "gone") as gone:
-        gone.trust(tmp_path / "known_hosts")
-        light.attach(**gone.settings(tmp_path / "known_hosts"))
-    light.project.invoke(*destroy, **light.environment)
-    assert "Nothing to be removed" in light.project.invoke(*destroy, **light.environment)
-    light.attach()
+DESTROY = ("destroy", "--kind", "compute", "--name", "127.0.0.1", "--yes")
+
+
+def test_only_what_this_workspace_made_there_is_removed(light: Light, there: Machine) -> None:
+    folder = there.home / "ml"
+    (folder / "runs/of-the-user").mkdir(parents=True)
+    (folder / "runs/of-the-user/model.bin").touch()
+    folder.chmod(0o755)
+    before = listing(folder)
+    light.attach(VM_FOLDER="ml")
+    with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
+        assert f"environments in {folder}" in light.project.invoke(
+            "doctor", expect=2, **light.environment, VM_FOLDER="ml"
+        )
+    assert listing(folder) == before
+    light.train("--force", VM_FOLDER="ml", LOCAL_WORKSPACE=".first")
+    first = listing(folder)
+    light.train("--force", VM_FOLDER="ml", LOCAL_WORKSPACE=".second")
+    light.project.invoke("destroy", "--yes", **light.environment, VM_FOLDER="ml", LOCAL_WORKSPACE=".second")
+    assert listing(folder) == first
+    light.project.invoke("destroy", "--yes", **light.environment, LOCAL_WORKSPACE=".first")
+    assert listing(folder) == before
+
+
+def listing(folder: Path) -> dict[str, int]:
+    """Return what is in a folder, with its rights."""
+    return {str(path): path.lstat().st_mode for path in folder.rglob("*")}
+
+
+def test_what_cannot_be_reached_any_more_is_forgotten_and_told(light: Light, there: Machine, tmp_path: Path) -> None:
+    given = light.environment | {"LOCAL_WORKSPACE": ".reached"}
+    light.train("--force", **given)
+    shutil.rmtree(there.folder_of_releases)
+    assert "stays" not in light.project.invoke(*DESTROY, **given)
+    light.attach(**given)
+    light.attach(**given, VM_USER=getpass.getuser(), VM_FOLDER="other")
+    unknown = given | {"VM_KNOWN_HOSTS": str(tmp_path / "nobody")}
+    said = light.project.invoke(*DESTROY, **unknown)
+    assert re.search(
+        rf"^\.invoke-release/\w+ stays on 127.0.0.1: \[127.0.0.1\]:{there.port} is not in", said, re.MULTILINE
+    )
+    assert re.search(r"^other/\w+ stays on 127.0.0.1", said, re.MULTILINE)
+    assert "Nothing to be removed" in light.project.invoke(*DESTROY, **given)
+
+
+def test_a_workspace_that_never_attached_a_machine_it_knows_trains_there(light: Light, there: Machine) -> None:
+    light.train("--force", LOCAL_WORKSPACE=".fresh")
+    said = light.project.invoke(*DESTROY, **light.environment, LOCAL_WORKSPACE=".fresh")
+    assert re.search(r"compute 127.0.0.1: \w+ there, in .invoke-release", said)

@@ -1,13 +1,14 @@
 """Look a project over before its first release, and say for each finding how it is put right. Nothing is changed."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from lib import interpreter, offers, platforms
 from lib.checkup.machine import disk, packages, python, pythons, uv
 from lib.checkup.project import agreement, commit, environment_file, ignored, scripts
+from lib.conda_file import ENVIRONMENT
 from lib.errors import ReleaseError, SettingsError
-from lib.image.assemble import ENVIRONMENT
 from lib.platforms.base import Finding
 from lib.settings import load
 
@@ -32,7 +33,8 @@ def pins(root: Path) -> Iterator[Finding]:
     if not missing:
         yield packages(root)
         yield agreement(root)
-        yield pythons(root)
+        with contextlib.suppress(SettingsError):  # which agreement() has told
+            yield pythons(root)
 
 
 def settings(root: Path) -> Iterator[Finding]:

@@ -2,14 +2,13 @@
 
 import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.image.assemble import ENVIRONMENT
+from lib.conda_file import ENVIRONMENT, read
 from lib.platforms.base import Finding
 
 PYTHONS = ((3, 11), (3, 13))
@@ -70,12 +69,10 @@ def uv() -> Finding:
 def pythons(root: Path) -> Finding:
     """Compare this Python with the one that an image or another machine loads the model with."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    said = re.search(r"^ *- *python *=+ *(\d+\.\d+)", (root / ENVIRONMENT).read_text(), re.MULTILINE)
-    if not said or said[1] == here:
+    said = ".".join(read(root / ENVIRONMENT).python.split(".")[:2])
+    if said in ("", here):
         return Finding(what=f"Python {here} here and in {ENVIRONMENT}")
-    hint = (
-        f"it says {said[1]}, this is {here}: another machine would load the model with another Python than trained it"
-    )
+    hint = f"it says {said}, this is {here}: another machine would load the model with another Python than trained it"
     return Finding(what=ENVIRONMENT, hint=hint)
 
 

@@ -4,8 +4,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.conda_file import ENVIRONMENT, pins
 from lib.errors import ReleaseError
-from lib.image.assemble import ENVIRONMENT, pins, whole
+from lib.image.assemble import whole
 from lib.platforms.base import Finding
 from lib.repository import git
 

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.conda_file import ENVIRONMENT, pins
 from lib.errors import ReleaseError
 from lib.files import digest, digest_file, source_files
 
 HERE = Path(__file__).parent
-ENVIRONMENT = "config/conda_dependencies.yml"
 MODEL_PATH = "model/1/model.joblib"
 REQUIREMENTS = "packages/requirements.txt"
 PACKAGES_DOCKERFILE = "environment.Dockerfile"
@@ -76,18 +76,6 @@ def manifest(folder: Path) -> dict[str, str]:
         return dict(json.loads((folder / "manifest.json").read_bytes())["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def pins(environment: Path) -> dict[str, str]:
-    """Return the version of each package in conda_dependencies.yml. Raises ReleaseError where one is not pinned."""
-    wanted = re.findall(r"^ +- +([A-Za-z0-9_.\[\]-]+)(==\S+)?\s*(?:#.*)?$", environment.read_text(), re.MULTILINE)
-    packages = {name: version for name, version in wanted if name != "pip"}
-    for name, version in packages.items():
-        if not version:
-            raise ReleaseError(
-                f"{ENVIRONMENT}: {name} is not pinned\nWrite {name}==VERSION, the version in requirements.txt"
-            )
-    return {name.lower(): version.removeprefix("==") for name, version in packages.items()}
 
 
 def whole(packages: dict[str, str], locked: str) -> str:

@@ -220,5 +220,5 @@ class Platform(Protocol):
     def resources(self) -> list[Resource]:
         """List what was created."""
 
-    def remove(self, resource: Resource) -> None:
-        """Remove one thing that was created."""
+    def remove(self, resource: Resource) -> str:
+        """Remove one thing that was created; return what of it can no longer be reached and stays, and why."""

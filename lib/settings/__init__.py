@@ -123,10 +123,10 @@ def check_services(release: Release, problems: list[str]) -> None:
 
 def check_numbers(environment: Environment, problems: list[str]) -> None:
     """Check what .env can only give as text."""
-    for name in ("vm_ssh_port", "vm_silence_s"):
+    for name, most in (("vm_ssh_port", 65535), ("vm_silence_s", None)):
         value = getattr(environment, name)
-        if value is not None and not (value.isdigit() and int(value)):
-            problems.append(f".env: {name.upper()} must be a number above 0")
+        if value is not None and not (value.isdecimal() and 1 <= int(value) <= (most or int(value))):
+            problems.append(f".env: {name.upper()} must be a number {f'from 1 to {most}' if most else 'above 0'}")
 
 
 def check_data(release: Release, problems: list[str]) -> None:

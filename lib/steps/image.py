@@ -4,9 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lib.conda_file import ENVIRONMENT
 from lib.errors import ReleaseError
 from lib.fingerprints import Fingerprint, of_files, of_settings
-from lib.image.assemble import ENVIRONMENT, assemble
+from lib.image.assemble import assemble
 from lib.interpreter import CallError
 from lib.platforms.base import Build
 from lib.records import ImageRecord, ModelRecord

@@ -4,10 +4,10 @@ import sys
 
 import msgspec
 
+from lib.conda_file import ENVIRONMENT
 from lib.errors import SettingsError
 from lib.files import digest, digest_large
 from lib.fingerprints import NOT_THERE, Fingerprint, of_files, of_settings
-from lib.image.assemble import ENVIRONMENT
 from lib.platforms.base import Job, Run
 from lib.records import RunRecord, encode
 from lib.settings import Settings

@@ -230,7 +230,7 @@ class AzuremlPlatform:
             return [Resource(kind="workspace", name=found.name, detail="with its storage, registry and key vault")]
         return []
 
-    def remove(self, resource: Resource) -> None:
+    def remove(self, resource: Resource) -> str:
         removers: dict[str, Any] = {
             "service": self.services.remove,
             "image": self.images.remove,
@@ -239,6 +239,7 @@ class AzuremlPlatform:
             "workspace": lambda _name: self.delete_workspace(),
         }
         removers[resource.kind](resource.name)
+        return ""
 
     def delete_workspace(self) -> None:
         """Delete the workspace with what was created with it."""

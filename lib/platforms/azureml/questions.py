@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Generator, Iterator
 
 from lib.platforms.azureml.names import RULES, guid
-from lib.questions import Answers, Place, Question, Topic, holds, like, optional, secret
+from lib.questions import Answers, Question, Setting, Topic, holds, like, optional, secret
 from lib.settings.editing import DOTENV, RELEASE, WORKSPACE, SettingsFiles
 
 CLI_LIMIT_S = 30
@@ -41,12 +41,12 @@ def workspace(files: SettingsFiles, account: dict[str, str]) -> Generator[Questi
     for name in left:
         current = files.variable(variable(name)) or str(files.workspace.get(name, ""))
         proposed = current if holds(RULES[name], current) else account.get("id", "") * (name == "subscription_id")
-        place = Place(DOTENV, variable(name)) if files.variable(variable(name)) else Place(WORKSPACE, name)
+        place = Setting(DOTENV, variable(name)) if files.variable(variable(name)) else Setting(WORKSPACE, name)
         answers[place] = yield Question(TEXTS[name], RULES[name], proposed)
     if "subscription_id" in left and not (files.root / "config/aks_webservice.json").exists():
         current = files.release.get("azureml", {}).get("aks", {}).get("name", "release-aks")
         rule = like("[a-zA-Z][a-zA-Z0-9-]{1,14}[a-zA-Z0-9]", "3 to 16 letters, digits and -")
-        answers[Place(RELEASE, "azureml.aks.name")] = yield Question(
+        answers[Setting(RELEASE, "azureml.aks.name")] = yield Question(
             "AKS cluster of the production service", rule, current
         )
     return answers
@@ -74,11 +74,11 @@ def principal(files: SettingsFiles, account: dict[str, str]) -> Generator[Questi
     client = files.variable("AZURE_CLIENT_ID")
     if client is None and not account:
         client = yield Question("Client id of a service principal (Enter for none)", optional(guid))
-        answers[Place(DOTENV, "AZURE_CLIENT_ID")] = client
+        answers[Setting(DOTENV, "AZURE_CLIENT_ID")] = client
     if client and not files.variable("AZURE_TENANT_ID"):
-        answers[Place(DOTENV, "AZURE_TENANT_ID")] = yield Question("Its tenant id", guid, account.get("tenantId", ""))
+        answers[Setting(DOTENV, "AZURE_TENANT_ID")] = yield Question("Its tenant id", guid, account.get("tenantId", ""))
     if client and not files.variable("AZURE_CLIENT_SECRET"):
-        answers[Place(DOTENV, "AZURE_CLIENT_SECRET")] = yield Question("Its secret", secret, secret=True)
+        answers[Setting(DOTENV, "AZURE_CLIENT_SECRET")] = yield Question("Its secret", secret, secret=True)
     return answers
 
 

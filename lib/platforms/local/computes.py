@@ -7,11 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from lib.errors import RefusedError, ReleaseError
+from lib.errors import ReleaseError
 from lib.platforms.base import Ask, Finding, Job, Place, Resource, Tell
 from lib.platforms.local import training
 from lib.platforms.local.store import Store
 from lib.settings import Settings
+
+WHERE = ("vm_host", "vm_user", "vm_ssh_port", "vm_folder")  # a machine, and what is ours there
 
 
 class Computes:
@@ -44,35 +46,30 @@ class Computes:
         return f"an environment for training: {building.describe(wanted)}"
 
     def look_there(self) -> str:
-        """Describe the attached machine. Raises ReleaseError where it cannot train."""
+        """Describe the machine of .env. Raises ReleaseError where it cannot train."""
         from lib.platforms.local import environments, vm
 
-        self.must_be_attached()
         return vm.look(environments.read(self.root), self.environment)
 
     def attach(self, ask: Ask) -> str:
         """Look over the machine of .env, put it on record, and describe it."""
         from lib.platforms.local import vm
 
-        found, given = vm.attach(self.root, self.environment, ask), self.environment
-        self.store.put(
-            "vms", host=given.vm_host, vm_user=given.vm_user, vm_ssh_port=given.vm_ssh_port, vm_folder=given.vm_folder
-        )
+        found = vm.attach(self.root, self.environment, ask)
+        self.put_on_record()
         return found
 
-    def must_be_attached(self) -> None:
-        """Raise RefusedError where the machine of .env was not attached."""
-        host = self.environment.vm_host
-        if self.store.one("SELECT host FROM vms WHERE host = ?", host) is None:
-            raise RefusedError(f"VM {host or 'of .env'} is not attached to the workspace\nRun `invoke attach`")
+    def put_on_record(self) -> None:
+        """Remember the machine of .env, for the day when what is ours there is removed."""
+        self.store.put("machines", **{name: getattr(self.environment, name) or "" for name in WHERE})
 
     def train(self, job: Job, folder: Path, tell: Tell) -> Place:
         """Run model/train.py on the job's compute, and say where that was. Raises ReleaseError where it fails."""
         if job.compute == "vm":
             from lib.platforms.local import vm
 
-            self.must_be_attached()
-            return vm.train(self.root, self.environment, job, folder, tell)
+            reached = self.put_on_record
+            return vm.train(self.root, self.environment, self.store.id, job, folder, tell, reached)
         script, arguments = self.root / "model" / "train.py", job.arguments(job.data)
         if job.compute == "env":
             from lib.platforms.local import environments
@@ -90,19 +87,31 @@ class Computes:
             for path in sorted(self.environments.glob("*/environment.json"))
         ]
         attached = [
-            Resource(kind="compute", name=row["host"], detail=f"{row['vm_folder']} there, if it can be reached")
-            for row in self.store.all("SELECT * FROM vms ORDER BY host")
+            Resource(kind="compute", name=row["vm_host"], detail=f"{self.store.id} there, in {row['folders']}")
+            for row in self.store.all(
+                "SELECT vm_host, group_concat(DISTINCT vm_folder) AS folders FROM machines GROUP BY vm_host"
+            )
         ]
         return made + attached
 
-    def remove(self, name: str) -> None:
-        """Remove an environment, or what is ours on a machine."""
-        if row := self.store.one("SELECT * FROM vms WHERE host = ?", name):
-            from lib.platforms.local import vm
-
-            vm.remove(msgspec.structs.replace(self.environment, vm_host=row.pop("host"), **row))
-            self.store.do("DELETE FROM vms WHERE host = ?", name)
-            return
+    def remove(self, name: str) -> str:
+        """Remove an environment, or what is ours on a machine; return what of it has to stay."""
+        rows = self.store.all("SELECT * FROM machines WHERE vm_host = ?", name)
+        if rows:
+            return "\n".join(filter(None, map(self.remove_there, rows)))
         shutil.rmtree(self.environments / name, ignore_errors=True)
         for suffix in ("lock", "log", "yml"):
             (self.environments / f"{name}.{suffix}").unlink(missing_ok=True)
+        return ""
+
+    def remove_there(self, row: dict[str, str]) -> str:
+        """Remove what is ours on a machine on record, and forget it; return what has to stay there."""
+        from lib.platforms.local import vm
+
+        given = {column: value or None for column, value in row.items()}
+        left = vm.remove(msgspec.structs.replace(self.environment, **given), self.store.id)
+        self.store.do(
+            "DELETE FROM machines WHERE vm_host = ? AND vm_user = ? AND vm_ssh_port = ? AND vm_folder = ?",
+            *map(row.get, WHERE),
+        )
+        return left

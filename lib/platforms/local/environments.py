@@ -1,22 +1,21 @@
 """Environments of trainings, built from config/conda_dependencies.yml and kept by their content."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
+from lib import conda_file
+from lib.conda_file import ENVIRONMENT, pins
 from lib.errors import ReleaseError, SettingsError
 from lib.files import digest
-from lib.image.assemble import ENVIRONMENT, pins, whole
+from lib.image.assemble import whole
 from lib.platforms.base import Plain, Tell
 from lib.platforms.local import building
 from lib.platforms.local.training import run_leased
 
-VERSION = re.compile(r"python={1,2}(\d+\.\d+(\.\d+)?)(\.\*)?")
 BUILD_TIMEOUT_S = 3600.0
 
 
@@ -53,22 +52,14 @@ class Built(Plain, frozen=True):
 
 def read(root: Path) -> Wanted:
     """Read what the project's conda file wants. Raises SettingsError where it is none, or Python is not pinned."""
-    text = (root / ENVIRONMENT).read_text()
-    try:
-        dependencies: list[Any] = yaml.safe_load(text)["dependencies"]
-        named = [one.replace(" ", "") for one in dependencies if not isinstance(one, dict)]
-        pip = [line for one in dependencies if isinstance(one, dict) for line in one["pip"] or []]
-    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{ENVIRONMENT} is no conda file with dependencies: {error!r}".replace("\n", " ")) from None
-    versions = {re.split("[=<>!]", one)[0]: one for one in named}
-    version = VERSION.fullmatch(versions.pop("python", ""))
-    if version is None:
+    file = conda_file.read(root / ENVIRONMENT)
+    if not file.python:
         raise SettingsError(
             f"{ENVIRONMENT}: python is not pinned\nWrite python=3.11, or another one, under dependencies"
         )
-    if versions.keys() - {"pip"}:
-        return Wanted(python=version[1], pip=pip, conda=text)
-    return Wanted(python=version[1], pip=locked(root) or pip)
+    if file.conda:
+        return Wanted(python=file.python, pip=file.pip, conda=file.text)
+    return Wanted(python=file.python, pip=locked(root) or file.pip)
 
 
 def locked(root: Path) -> list[str]:

@@ -2,9 +2,10 @@
 
 A script of the standard library alone, for Python 3.8 and later, whose source is sent to where it runs. Requests come
 as lines of JSON on standard input, answers go as such to standard output; an empty object is a sign of life. Where
-nothing comes any more, what runs is killed and the run's folder removed. Its one folder on that machine has
+nothing comes any more, what runs is killed and the run's folder removed. Its one folder on that machine is named by the
+id of a workspace, which nothing but that workspace's trainings has, and holds
     runs/<run>             of a training, as long as that lasts; nobody holds the lock of one that was left
-    data/<sha256>.csv      data that was sent, kept
+    data/<sha256>/<name>   data that was sent, kept
     environments/<digest>  environments, built by building.py, kept
 """
 
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import platform
@@ -30,6 +33,7 @@ from pathlib import Path
 from typing import IO, Any
 
 CHUNK_BYTES = 1 << 20
+LOOK_S = 0.1  # as often is looked whether a silent process has ended
 
 
 class FarSide:
@@ -41,7 +45,7 @@ class FarSide:
         self.beat_s = beat_s
         self.run_folder: Path | None = None
         self.lock: Any = None
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
         self.turn = threading.Lock()  # of who writes
         self.starting = threading.RLock()  # of who starts or kills a process
@@ -104,8 +108,9 @@ class FarSide:
     def do_open(self, run: str) -> str:
         """Make the run's folder, and remove those that were left."""
         runs = self.folder / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        runs.mkdir(exist_ok=True)
         with (runs / ".turn").open("a") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             for left in self.runs(locked=False):
@@ -120,7 +125,7 @@ class FarSide:
     def runs(self, locked: bool) -> Iterator[Path]:
         """Yield the folders of trainings that go on, or of those that were left."""
         for place in sorted(one for one in (self.folder / "runs").glob("*") if one.is_dir()):
-            with contextlib.suppress(FileNotFoundError), (place / "lock").open("a") as lock:  # it may end meanwhile
+            with contextlib.suppress(FileNotFoundError), (place / "lock").open("r+") as lock:  # it may end meanwhile
                 if is_held(lock) == locked:
                     yield place
 
@@ -138,7 +143,7 @@ class FarSide:
             for part in iter(lambda: file.read(CHUNK_BYTES), b""):
                 digest.update(part)
         if digest.hexdigest() == sha256:
-            (self.folder / place).parent.mkdir(exist_ok=True)
+            (self.folder / place).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).replace(self.folder / place)
         return digest.hexdigest() == sha256
 
@@ -161,11 +166,9 @@ class FarSide:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
                 start_new_session=True,
             )
-        for line in self.process.stdout or []:
+        for line in lines_of(self.process):
             self.say(line=line.rstrip())
         code = self.process.wait()
         with contextlib.suppress(ProcessLookupError):
@@ -173,19 +176,51 @@ class FarSide:
         return code
 
     def do_look(self) -> dict[str, Any]:
-        """Say what there is here."""
-        environments = list((self.folder / "environments").glob("*/environment.json"))
-        return {"free_bytes": shutil.disk_usage(self.folder).free, "environments": len(environments)}
+        """Say what there is in a folder that has those of workspaces, or will have them; nothing is changed."""
+        there = next(one for one in (self.folder, *self.folder.parents) if one.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise PermissionError(errno.EACCES, "Nothing can be written there", str(there))
+        environments = list(self.folder.glob("*/environments/*/environment.json"))
+        free_bytes = shutil.disk_usage(there).free
+        return {"folder": str(self.folder), "free_bytes": free_bytes, "environments": len(environments)}
 
     def do_remove(self) -> bool:
-        """Remove what trainings made here, unless another one goes on."""
-        if [place for place in self.runs(locked=True) if place != self.run_folder]:
+        """Remove the folder with all that trainings made in it, unless one goes on."""
+        if any(self.runs(locked=True)):
             return False
-        for name in ("runs", "environments", "data"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
+            with contextlib.suppress(OSError):  # others have something there
+                self.folder.parent.rmdir()
         return True
+
+
+class Output(io.RawIOBase):
+    """What a process prints until it ends, also where something that it leaves behind keeps its output open."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.place = process.stdout.fileno() if process.stdout else -1
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for what comes next; nothing is the end."""
+        while True:
+            over = self.process.poll() is not None
+            if select.select([self.place], [], [], 0 if over else LOOK_S)[0]:
+                part = os.read(self.place, len(buffer))
+                buffer[: len(part)] = part
+                return len(part)
+            if over:
+                return 0
+
+
+def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Yield the lines that a process prints, as they come."""
+    return io.TextIOWrapper(io.BufferedReader(Output(process)), errors="replace")
 
 
 def is_held(lock: IO[str]) -> bool:

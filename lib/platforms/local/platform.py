@@ -311,7 +311,7 @@ class LocalPlatform:
         )
         return [*services, *images, *models, *self.trainers.resources(), runs]
 
-    def remove(self, resource: Resource) -> None:
+    def remove(self, resource: Resource) -> str:
         if resource.kind == "service":
             self.services.remove(resource.name)
         elif resource.kind == "image":
@@ -326,10 +326,11 @@ class LocalPlatform:
                 int(resource.name),
             )
         elif resource.kind == "compute":
-            self.trainers.remove(resource.name)
+            return self.trainers.remove(resource.name)
         elif resource.kind == "workspace":
             self.store.close()
             shutil.rmtree(self.folder)
+        return ""
 
 
 def as_run(row: dict[str, Any]) -> Run:

@@ -4,9 +4,10 @@ import base64
 import contextlib
 import json
 import shlex
+import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fabric import Connection
@@ -43,12 +44,25 @@ class Remote:
     def __init__(self, connection: Connection, folder: str, silence_s: float) -> None:
         self.host, self.user = connection.host, connection.user
         self.silence_s, self.beat_s = silence_s, silence_s / BEATS
-        self.channel: Channel = connection.create_session()
+        self.channel = self.start(connection)
         self.received = self.noise = b""
         self.heard = self.said = time.monotonic()
-        self.channel.exec_command(COMMAND)
         self.send(source=FAR_SIDE.read_text(), arguments=[folder, str(silence_s), str(self.beat_s)])
         self.hello()
+
+    def start(self, connection: Connection) -> Channel:
+        """Start the script there; paramiko itself would wait for ever. Raises ReleaseError where it does not start."""
+        timer = threading.Timer(self.silence_s, connection.transport.close)
+        timer.start()
+        try:
+            channel: Channel = connection.create_session()
+            channel.exec_command(COMMAND)
+        except (SSHException, EOFError) as error:
+            why = f"nothing came for {self.silence_s:g} s" if timer.finished.is_set() else error
+            raise ReleaseError(f"no session on {self.host}: {why}\nDoes `ssh` itself run a command there?") from None
+        finally:
+            timer.cancel()
+        return channel
 
     def ask(self, do: str, tell: Tell = untold, limit_s: float = float("inf"), **arguments: Any) -> Any:
         """Ask for something, tell the lines that come of it, and return the answer.
@@ -109,7 +123,7 @@ class Remote:
         """Return the error for a connection that has ended."""
         return ReleaseError(
             f"the connection to {self.host} was lost: {why}\n"
-            f"What ran there ends by itself within {self.silence_s:g} s; `invoke train` trains again"
+            f"What ran there ends by itself within {self.silence_s:g} s; then try again"
         )
 
     def complaint(self) -> str:
@@ -155,15 +169,12 @@ class Remote:
 
 
 @contextlib.contextmanager
-def far_side(environment: Environment) -> Iterator[Remote]:
-    """Give the far side on the machine of .env, which ends with the block."""
+def far_side(environment: Environment, workspace: str = "") -> Iterator[Remote]:
+    """Give the far side on the machine of .env, in VM_FOLDER or a workspace's folder in it; it ends with the block."""
     with connected(environment) as connection:
-        try:
-            remote = Remote(connection, environment.vm_folder, float(environment.vm_silence_s))
-        except SSHException as error:
-            raise ReleaseError(
-                f"no session on {connection.host}: {error}\nDoes `ssh` itself run a command there?"
-            ) from None
+        remote = Remote(
+            connection, str(PurePosixPath(environment.vm_folder, workspace)), float(environment.vm_silence_s)
+        )
         try:
             yield remote
         finally:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import paramiko
 from fabric import Connection
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from lib.errors import RefusedError, ReleaseError, SettingsError
 from lib.settings import Environment
 
 SSH_PORT = 22
 CONNECT_TIMEOUT_S = 15
-SIGN_IN_TIMEOUT_S = 30.0
+LIMIT_S = 30.0
+LIMITS = {"banner_timeout": LIMIT_S, "auth_timeout": LIMIT_S, "channel_timeout": LIMIT_S}
 KNOWN_HOSTS = "~/.ssh/known_hosts"
 
 
@@ -22,12 +24,13 @@ class UnknownHostError(RefusedError):
     """The machine is not among the known hosts; `line` is what makes it one."""
 
     def __init__(self, name: str, key: paramiko.PKey, known_hosts: Path) -> None:
+        self.name = name
         self.line = f"{name} {key.get_name()} {key.get_base64()}"
         self.fingerprint = f"{key.fingerprint} ({key.algorithm_name})"
         file = f"/etc/ssh/ssh_host_{key.algorithm_name.split('-')[0].lower()}_key.pub"
         super().__init__(
             f"{name} is not in {known_hosts}; its host key is {self.fingerprint}\n"
-            f"Ask whoever runs it whether that is right (there: ssh-keygen -lf {file}), and then\n"
+            f"Ask whoever runs it whether that is right (there: ssh-keygen -lf {file}); then `invoke attach`, or\n"
             f"echo '{self.line}' >> {known_hosts}"
         )
 
@@ -37,19 +40,40 @@ class UnreachableError(ReleaseError):
 
 
 class Refuse(paramiko.MissingHostKeyPolicy):
-    """Refuse a machine that is not known."""
+    """Refuse a machine that is not known, and a key that is known to be no good."""
 
-    def __init__(self, known_hosts: Path) -> None:
+    def __init__(self, known_hosts: Path, revoked: set[str]) -> None:
         self.known_hosts = known_hosts
+        self.revoked = revoked
 
     def missing_host_key(self, _client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        """Raise UnknownHostError."""
+        """Raise UnknownHostError, or RefusedError for a key that was revoked."""
+        if key.get_base64() in self.revoked:
+            raise RefusedError(f"the host key of {hostname}, {key.fingerprint}, is revoked in {self.known_hosts}")
         raise UnknownHostError(hostname, key, self.known_hosts)
 
 
 def known_hosts(environment: Environment) -> Path:
     """Return the file that says which machine has which key."""
     return Path(environment.vm_known_hosts or KNOWN_HOSTS).expanduser()
+
+
+def known_keys(path: Path) -> tuple[list[HostKeyEntry], set[str]]:
+    """Return what a file of known hosts says, and the keys that it revokes; what cannot be read is skipped, as by ssh.
+
+    Authorities are skipped, too: a machine is known by its own key.
+    """
+    known: list[HostKeyEntry] = []
+    revoked: set[str] = set()
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        marker, *fields = line.split() if line.startswith("@") else ["", *line.split()]
+        with contextlib.suppress(InvalidHostKey, paramiko.SSHException, ValueError, UnicodeError):
+            entry = HostKeyEntry.from_line(" ".join(fields))
+            if entry and marker == "@revoked":
+                revoked.add(entry.key.get_base64())
+            elif entry and not marker and not line.startswith("#"):
+                known.append(entry)
+    return [entry for entry in known if entry.key.get_base64() not in revoked], revoked
 
 
 def remember(path: Path, line: str) -> None:
@@ -95,7 +119,7 @@ def closed(environment: Environment) -> Connection:
 def sign_in(environment: Environment) -> dict[str, object]:
     """Return with what we sign in: the key file, the password, or else what `ssh` itself would try."""
     chosen = environment.vm_ssh_key_file or environment.vm_password
-    found: dict[str, object] = {"banner_timeout": SIGN_IN_TIMEOUT_S, "auth_timeout": SIGN_IN_TIMEOUT_S}
+    found: dict[str, object] = {}
     if environment.vm_ssh_key_file:
         path = Path(environment.vm_ssh_key_file).expanduser()
         if not path.is_file():
@@ -114,12 +138,15 @@ def means(environment: Environment) -> str:
 
 
 def trust_none_but(path: Path, connection: Connection) -> None:
-    """Refuse unknown machines, those on the way to the one that is meant, too."""
+    """Refuse unknown machines, those on the way to the one that is meant, too; none is waited for without a limit."""
+    known, revoked = known_keys(path)
     hop: object = connection
     while isinstance(hop, Connection):
-        if path.is_file():
-            hop.client.load_system_host_keys(str(path))
-        hop.client.set_missing_host_key_policy(Refuse(path))
+        hop.connect_kwargs.update(LIMITS)
+        for entry in known:
+            for name in entry.hostnames:
+                hop.client.get_host_keys().add(name, entry.key.get_name(), entry.key)
+        hop.client.set_missing_host_key_policy(Refuse(path, revoked))
         hop = hop.gateway
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ CREATE TABLE IF NOT EXISTS services (
     name TEXT PRIMARY KEY, port INTEGER NOT NULL, workers INTEGER NOT NULL, image TEXT NOT NULL,
     model_name TEXT NOT NULL, model_version INTEGER NOT NULL, replica TEXT NOT NULL, stopped INTEGER NOT NULL,
     engine TEXT NOT NULL DEFAULT 'process', container TEXT NOT NULL DEFAULT '');
-CREATE TABLE IF NOT EXISTS vms (host TEXT PRIMARY KEY, vm_user TEXT, vm_ssh_port TEXT, vm_folder TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS machines (
+    vm_host TEXT NOT NULL, vm_user TEXT NOT NULL, vm_ssh_port TEXT NOT NULL, vm_folder TEXT NOT NULL,
+    PRIMARY KEY (vm_host, vm_user, vm_ssh_port, vm_folder));
+CREATE TABLE IF NOT EXISTS workspace (id TEXT PRIMARY KEY);
 """
 # Columns that workspaces of an earlier version do not have: table, column, and how it is declared.
 ADDED = [
@@ -75,6 +79,14 @@ class Store:
                 f"{self.path} cannot be {done}: {error}\n"
                 "Is the disk full, or the folder not yours? A damaged file has to be restored, or moved away"
             ) from None
+
+    @functools.cached_property
+    def id(self) -> str:
+        """Return the workspace's id, made once, by which others know what is this workspace's."""
+        self.do("INSERT INTO workspace SELECT ? WHERE NOT EXISTS (SELECT * FROM workspace)", uuid.uuid4().hex[:12])
+        row = self.one("SELECT id FROM workspace")
+        assert row  # noqa: S101 - it was inserted
+        return str(row["id"])
 
     def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Return rows as dicts, their JSON parsed."""

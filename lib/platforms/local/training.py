@@ -1,5 +1,6 @@
 """Run model/train.py, and other scripts, in a process of its own."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from lib.errors import ReleaseError
 from lib.interpreter import environment
 from lib.platforms.base import Plain, Tell
+from lib.platforms.local.far_side import lines_of
 
 # Ends the training, and what it started, when the release that waits for it is gone. A training that has come to its
 # end is not taken apart module by module, which takes a quarter of its time.
@@ -70,8 +72,6 @@ def run_leased(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         start_new_session=True,
     )
     late = threading.Event()
@@ -87,17 +87,17 @@ def run_leased(
             last = follow(process, log, tell)
         finally:
             timer.cancel()
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what it started, and left
     return Ended(code=process.returncode, last=last, late=late.is_set())
 
 
-def follow(process: "subprocess.Popen[str]", log: Path, tell: Tell) -> str:
+def follow(process: "subprocess.Popen[bytes]", log: Path, tell: Tell) -> str:
     """Write and tell each line until the process ends; return the last one that is not blank."""
     last = ""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        for line in process.stdout or []:
+        for line in lines_of(process):
             file.write(line)
             file.flush()
             tell(line.rstrip())

@@ -1,8 +1,7 @@
 """Train on another machine: what it needs is sent there, and what it leaves is brought back into the run here."""
 
 import contextlib
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from lib.errors import RefusedError, ReleaseError
@@ -11,12 +10,13 @@ from lib.outputs import OUTPUTS
 from lib.platforms.base import Ask, Job, Place, Tell
 from lib.platforms.local import building, environments, ssh
 from lib.platforms.local.environments import BUILD_TIMEOUT_S, Built, Wanted
-from lib.platforms.local.remote import Remote, far_side, untold
+from lib.platforms.local.remote import Remote, far_side
 from lib.platforms.local.training import LEASED, Ended, check
 from lib.settings import Environment
 
 MEGABYTE = 1 << 20
 NEEDED_MB = 500
+Reached = Callable[[], None]
 
 
 class Training:
@@ -51,7 +51,7 @@ class Training:
 
     def send_data(self, data: Path, sha256: str, tell: Tell) -> str:
         """Send the user's data unless it is there, and return where."""
-        kept = f"data/{sha256}{data.suffix}"
+        kept = f"data/{sha256}/{data.name}"
         if not self.remote.ask("has", path=kept):
             tell(f"sends {data.name}, {data.stat().st_size / MEGABYTE:.1f} MB")
             self.remote.upload(data, f"{self.run}/data")
@@ -78,15 +78,19 @@ class Training:
             self.remote.download(f"{self.run}/outputs/{filename}", outputs / filename)
 
 
-def train(root: Path, environment: Environment, job: Job, folder: Path, tell: Tell) -> Place:
+def train(
+    root: Path, environment: Environment, workspace: str, job: Job, folder: Path, tell: Tell, reached: Reached
+) -> Place:
     """Run model/train.py on the machine of .env, and write its log and outputs/ into the run's folder.
 
-    Raises ReleaseError where it fails there, takes longer than the limit, or the connection is lost.
+    `reached` is called before anything is made there. Raises ReleaseError where it fails there, takes longer than the
+    limit, or the connection is lost.
     """
     wanted = environments.read(root)
     sha256 = digest_file(job.data) if job.data else ""
     log = folder / "log.txt"
-    with far_side(environment) as remote, logged(log, tell) as told:
+    with far_side(environment, workspace) as remote, logged(log, tell) as told:
+        reached()
         training = Training(remote, folder.name)
         training.send_model(root / "model")
         data = training.send_data(job.data, sha256, told) if job.data else None
@@ -113,35 +117,50 @@ def logged(log: Path, tell: Tell) -> Iterator[Tell]:
 def look(wanted: Wanted, environment: Environment) -> str:
     """Look over the machine of .env, and describe it. Raises ReleaseError where it cannot train."""
     with far_side(environment) as remote:
-        training = Training(remote, f"look-{uuid.uuid4().hex[:12]}")
-        ended = training.execute(["", "building.py", "--check", wanted.json], BUILD_TIMEOUT_S, untold)
-        if ended.code:
-            raise ReleaseError(f"{remote.host}: {ended.last}")
+        said: list[str] = []
+        check = ["", "-c", Path(building.__file__).read_text(), "--check", wanted.json]  # so that no file is written
+        code = remote.ask("run", said.append, BUILD_TIMEOUT_S, command=check)
+        if code:
+            raise ReleaseError(f"{remote.host}: {' '.join(said[-1:])}")
         found = remote.ask("look")
     free_mb = found["free_bytes"] // MEGABYTE
     if free_mb < NEEDED_MB:
-        raise ReleaseError(f"{remote.host}: {free_mb} MB are free in {training.folder}, {NEEDED_MB} MB needed")
+        raise ReleaseError(f"{remote.host}: {free_mb} MB are free in {found['folder']}, {NEEDED_MB} MB needed")
     return (
-        f"VM {remote.host} as {remote.user}: {ended.last}, {free_mb / 1024:.0f} GB free, "
-        f"{found['environments']} environments in {training.folder}"
+        f"VM {remote.host} as {remote.user}: {' '.join(said[-1:])}, {free_mb / 1024:.0f} GB free, "
+        f"{found['environments']} environments in {found['folder']}"
     )
 
 
 def attach(root: Path, environment: Environment, ask: Ask) -> str:
     """Look over the machine of .env; one that is not known yet becomes known if whoever is asked knows its host key."""
     wanted = environments.read(root)
+    while True:  # each machine on the way to it may be one that is not known
+        try:
+            found = look(wanted, environment)
+        except ssh.UnknownHostError as unknown:
+            if not ask(f"The host key of {unknown.name} is {unknown.fingerprint}. Is that right?"):
+                raise
+            ssh.remember(ssh.known_hosts(environment), unknown.line)
+        else:
+            break
+    return (
+        f"{found}\nIts host key is the one in {ssh.known_hosts(environment)}\n"
+        "Train on it: invoke train --on vm, with --force where the model is fresh"
+    )
+
+
+def remove(environment: Environment, workspace: str) -> str:
+    """Remove a workspace's folder on a machine; where there is no way to it any more, return what stays there, and why.
+
+    Raises RefusedError while something trains there.
+    """
     try:
-        found = look(wanted, environment)
-    except ssh.UnknownHostError as unknown:
-        if not ask(f"The host key of {environment.vm_host} is {unknown.fingerprint}. Is that right?"):
-            raise
-        ssh.remember(ssh.known_hosts(environment), unknown.line)
-        found = look(wanted, environment)
-    return f"{found}\nIts host key is the one in {ssh.known_hosts(environment)}\nTrain on it: invoke train --on vm"
-
-
-def remove(environment: Environment) -> None:
-    """Remove what trainings made on a machine; nothing happens where it cannot be reached any more."""
-    with contextlib.suppress(ssh.UnreachableError), far_side(environment) as remote:
-        if not remote.ask("remove"):
-            raise RefusedError(f"something trains on {remote.host}\nWait for it, and try again")
+        with far_side(environment, workspace) as remote:
+            free = remote.ask("remove")
+    except ReleaseError as error:
+        place = PurePosixPath(environment.vm_folder, workspace)
+        return f"{place} stays on {environment.vm_host}: {str(error).splitlines()[0]}"
+    if not free:
+        raise RefusedError(f"something trains on {environment.vm_host}\nWait for it, and try again")
+    return ""
