@@ -149,6 +149,25 @@ def test_who_attaches_on_a_terminal_can_say_that_a_key_is_right(light: Light, tm
         assert light.attach(VM_KNOWN_HOSTS=str(known_hosts))
 
 
+def test_behind_a_jump_host_each_machine_is_asked_about_by_its_name(
+    light: Light, there: Machine, tmp_path: Path
+) -> None:
+    with machine(tmp_path / "gate") as gate:
+        with (gate.folder / "authorized_keys").open("a") as file:
+            file.write(Path(f"{there.key}.pub").read_text())
+        (tmp_path / ".ssh").mkdir()
+        way = f"IdentityFile {there.key}\nHost inner\nHostName 127.0.0.1\nProxyJump localhost:{gate.port}\n"
+        (tmp_path / ".ssh/config").write_text(way)
+        known_hosts = tmp_path / "known_hosts"
+        given = {"VM_HOST": "inner", "VM_KNOWN_HOSTS": str(known_hosts), "HOME": str(tmp_path)}
+        with light.project.on_a_terminal("attach", **light.environment | given) as terminal:
+            for name in (rf"\[localhost\]:{gate.port}", rf"\[127.0.0.1\]:{there.port}"):
+                terminal.expect_prompt(rf"The host key of {name} is SHA256:\S+ .* Is that right\? \[y/N\]")
+                terminal.type("y\n")
+            assert terminal.end() == 0, terminal.shown
+        assert len(known_hosts.read_text().splitlines()) == 2
+
+
 def test_a_host_key_that_has_changed_is_refused(light: Light, tmp_path: Path) -> None:
     make_key(tmp_path / "other")
     with changed(light.project, "known_hosts", None, ""):
