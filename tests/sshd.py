@@ -6,12 +6,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.machine import missing, needed
 from tests.project import eventually, free_port
 
+# There, `python3` is the version that the tests run with, whatever the system's is.
+PATH = f"{sys.base_prefix}/bin:{os.environ['PATH']}"
 CONFIG = """
 ListenAddress 127.0.0.1
 Port {port}
@@ -39,7 +42,7 @@ class Machine:
         for key in (self.key, folder / "host_key"):
             make_key(key)
         shutil.copy(f"{self.key}.pub", folder / "authorized_keys")
-        self.configure(variables, path or os.environ["PATH"])
+        self.configure(variables, path or PATH)
 
     def configure(self, variables: str, path: str) -> None:
         """Say what the environment of whoever signs in is."""

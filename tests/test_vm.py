@@ -23,7 +23,7 @@ from lib.platforms.base import Job
 from tests.light import MINOR, PACKAGE, WAITS, conda_file, lighten
 from tests.machine import missing, needed
 from tests.project import LIMIT_S, Project, changed, error, eventually, free_port, record, states
-from tests.sshd import Machine, machine, make_key
+from tests.sshd import PATH, Machine, machine, make_key
 from tests.terminal import INTERRUPT
 
 CONDA_FILE = "config/conda_dependencies.yml"
@@ -77,7 +77,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     wheels = folder / "wheels"
     (folder / "bin").mkdir()
     (folder / "bin/uv").symlink_to(needed("uv"))
-    with machine(folder, offline(wheels), f"{folder / 'bin'}:{os.environ['PATH']}") as made:
+    with machine(folder, offline(wheels), f"{folder / 'bin'}:{PATH}") as made:
         yield made
 
 
