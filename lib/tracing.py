@@ -66,7 +66,7 @@ def serving(context: Context, target: str) -> Serving:
     if not version.isdigit() or not image:
         raise ReleaseError(
             f"service {service.name} does not say what it is: status {answer.status}, X-Model-Version {version!r}\n"
-            "service/score.py has to answer with the headers that CONTRIBUTING.md names"
+            "service/score.py has to answer with the headers that docs/own-model.md names"
         )
     promoted = (one for one in platform.history() if (one.version, one.image) == (int(version), image))
     return Serving(
