@@ -1,11 +1,12 @@
 """The wheels of an image's packages, downloaded on this machine: no network is needed while the image is built."""
 
-import re
+import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from lib import conda_file
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.image.assemble import REQUIREMENTS
@@ -20,8 +21,8 @@ def download(bundle: Path, kept: Path, architecture: str) -> Path:
 
     Raises ReleaseError where one cannot be had.
     """
-    version = re.search(r"python=+([0-9]+\.[0-9]+)", (bundle / "conda_dependencies.yml").read_text())
-    python = version[1] if version else f"{sys.version_info.major}.{sys.version_info.minor}"
+    named = conda_file.read(bundle / "conda_dependencies.yml").python
+    python = ".".join((named or platform.python_version()).split(".")[:2])
     wanted = "".join(f"{line}\n" for line in chosen((bundle / REQUIREMENTS).read_text(), python, architecture))
     folder = kept / digest(f"{python} {architecture}\n{wanted}".encode())[:16]
     if not folder.is_dir():
