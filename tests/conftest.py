@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,3 +46,15 @@ def azure_project(tmp_path: Path, azure: LoopbackAzure) -> Iterator[AzureProject
     made = AzureProject(tmp_path, azure)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def one(ground: Any) -> Any:
+    """Give a registered version in the module's own ground: a workspace of a platform."""
+    return ground.version(0.05)
+
+
+@pytest.fixture(scope="module")
+def two(ground: Any, one: Any) -> Any:
+    """Give another version, registered after the first."""
+    return ground.version(0.5)

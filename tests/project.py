@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -255,3 +256,18 @@ def error(project: Project, *arguments: str, expect: int, lines: int = 3, **envi
     found = output[output.index("Error: ") :].strip()
     assert len(found.splitlines()) <= lines, found
     return found
+
+
+@contextlib.contextmanager
+def waiting(project: Project, script: str, *task: str, **environment: str) -> "Iterator[subprocess.Popen[str]]":
+    """Give a task that trains by a script which says `waiting` and then waits for ever."""
+    with changed(project, "model/train.py", None, script), project.start(*task, **environment) as process:
+        timer = threading.Timer(LIMIT_S, process.kill)
+        timer.start()
+        try:
+            assert process.stdout
+            assert any("| waiting" in line for line in process.stdout)
+            yield process
+        finally:
+            timer.cancel()
+            process.kill()

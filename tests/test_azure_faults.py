@@ -68,16 +68,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> It
     made.close()
 
 
-@pytest.fixture(scope="module")
-def one(ground: AzureWorkspace) -> ModelVersion:
-    return ground.version(0.05)
-
-
-@pytest.fixture(scope="module")
-def two(ground: AzureWorkspace, one: ModelVersion) -> ModelVersion:
-    return ground.version(0.5)
-
-
 @pytest.fixture(autouse=True)
 def clean(azure: LoopbackAzure) -> Iterator[None]:
     """Begin with an empty log, and leave no fault behind."""

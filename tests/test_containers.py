@@ -78,16 +78,6 @@ def ground(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     made.close()
 
 
-@pytest.fixture(scope="module")
-def one(ground: Ground) -> Any:
-    return ground.version(0.05)
-
-
-@pytest.fixture(scope="module")
-def two(ground: Ground, one: Any) -> Any:
-    return ground.version(0.5)
-
-
 class TestContract:
     """What every platform does with images and services, done in containers."""
 

@@ -1,6 +1,5 @@
 """What a user can do wrong, one by one: a short error, the right exit code, and the last good service goes on."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ from tests.project import (
     states,
     told,
     versions_in_production,
+    waiting,
 )
 
 TOML = "config/release.toml"
@@ -224,20 +224,8 @@ def test_only_fails_where_a_needed_step_is_stale(released: Project) -> None:
     assert "fresh" in released.invoke("aks", "--only")
 
 
-@contextlib.contextmanager
-def waiting(project: Project) -> "Iterator[subprocess.Popen[str]]":
-    """Give a release whose training waits for ever."""
-    with changed(project, "model/train.py", None, WAITS), project.start("release") as process:
-        try:
-            assert process.stdout
-            assert any("| waiting" in line for line in process.stdout)
-            yield process
-        finally:
-            process.kill()
-
-
 def test_a_second_release_at_once_names_the_first(released: Project) -> None:  # defect 8
-    with waiting(released) as first:
+    with waiting(released, WAITS, "release") as first:
         found = error(released, "release", expect=4)
         assert f"`invoke release` (process {first.pid}) works in this workspace since 20" in found
         assert f"process {first.pid}" in error(released, "train", expect=4)
@@ -246,7 +234,7 @@ def test_a_second_release_at_once_names_the_first(released: Project) -> None:  #
 
 
 def test_an_interrupted_release_ends_its_training_and_can_go_on(released: Project) -> None:
-    with waiting(released) as process:
+    with waiting(released, WAITS, "release") as process:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 130

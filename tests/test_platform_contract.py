@@ -195,16 +195,6 @@ def empty(ground: Ground) -> Platform:
     return ground.connect(**ground.elsewhere())
 
 
-@pytest.fixture(scope="module")
-def one(ground: Ground) -> ModelVersion:
-    return ground.version(0.05)
-
-
-@pytest.fixture(scope="module")
-def two(ground: Ground, one: ModelVersion) -> ModelVersion:
-    return ground.version(0.5)
-
-
 def test_every_platform_is_under_contract() -> None:
     assert set(GROUNDS) == set(platforms.PLATFORMS)
 

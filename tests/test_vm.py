@@ -1,7 +1,6 @@
 """`invoke attach` and `invoke train --on vm`: training on a machine that is reached by SSH, here a real sshd."""
 
 import ast
-import contextlib
 import getpass
 import os
 import re
@@ -11,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import paramiko
@@ -22,7 +22,7 @@ from lib.interpreter import Interpreter
 from lib.platforms.base import Job
 from tests.light import MINOR, PACKAGE, WAITS, conda_file, lighten
 from tests.machine import missing, needed
-from tests.project import LIMIT_S, Project, changed, error, eventually, free_port, record, states
+from tests.project import LIMIT_S, Project, changed, error, eventually, free_port, record, states, waiting
 from tests.sshd import PATH, Machine, machine, make_key
 from tests.terminal import INTERRUPT
 
@@ -52,23 +52,10 @@ class Light:
         task = task or ("train", "--on", "vm", "--force")
         return error(self.project, *task, expect=expect, **(self.environment | environment))
 
-    @contextlib.contextmanager
-    def waiting(self, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    def waiting(self, **environment: str) -> "AbstractContextManager[subprocess.Popen[str]]":
         """Give a release whose training waits for ever on the machine."""
         script = (self.project.root / "model/train.py").read_text().replace('Path("outputs").mkdir()', WAITS)
-        with (
-            changed(self.project, "model/train.py", None, script),
-            self.project.start("train", "--on", "vm", "--force", **(self.environment | environment)) as process,
-        ):
-            timer = threading.Timer(LIMIT_S, process.kill)
-            timer.start()
-            try:
-                assert process.stdout
-                assert any("| waiting" in line for line in process.stdout)
-                yield process
-            finally:
-                timer.cancel()
-                process.kill()
+        return waiting(self.project, script, "train", "--on", "vm", "--force", **(self.environment | environment))
 
 
 @pytest.fixture(scope="module")
