@@ -79,9 +79,9 @@ def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = Fals
 @task(help={"force": "run every step, fresh or not"})
 def release(_: Invoke, force: bool = False) -> None:
     """Bring everything up to date, from training to the tested production service."""
-    from lib import graph
-    from lib.report import tables
-    from lib.report.progress import Progress
+    from lib.release import graph
+    from lib.terminal import tables
+    from lib.terminal.progress import Progress
 
     with release_context(locked_by="release") as context:
         progress = Progress()
@@ -94,12 +94,12 @@ def release(_: Invoke, force: bool = False) -> None:
 @task(help={"yes": "ask nothing: take what is set, and defaults"})
 def setup(_: Invoke, yes: bool = False) -> None:
     """Ask for what a release cannot know, write it to .env and config/, and check everything that it needs."""
-    from lib import checkup, interview
-    from lib.report import tables
+    from lib.setup import doctor, interview
+    from lib.terminal import tables
 
     with reported("what was answered is kept, and `invoke setup` asks for the rest"):
         interview.hold(ROOT, ask=not yes)
-        if wrong := tables.findings(checkup.check(ROOT)):
+        if wrong := tables.findings(doctor.check(ROOT)):
             raise failure(f"{len(wrong)} to be put right; then run `invoke setup` again", 2)
         print("Ready: `invoke release`")
 
@@ -107,12 +107,12 @@ def setup(_: Invoke, yes: bool = False) -> None:
 @task(help={"format": "lines, or json for machines"})
 def doctor(_: Invoke, format: str = "lines") -> None:
     """Check everything that a release needs and change nothing: each finding comes with its fix, and exit code 2."""
-    from lib import checkup
-    from lib.report import tables
+    from lib.setup import doctor
+    from lib.terminal import tables
 
     told = tables.findings_json if known(format, ["lines", "json"]) == "json" else tables.findings
     with reported():
-        if wrong := told(checkup.check(ROOT)):
+        if wrong := told(doctor.check(ROOT)):
             raise failure(f"{len(wrong)} to be put right", 2)
 
 
@@ -133,8 +133,8 @@ def attach(_: Invoke) -> None:
 @task(help={"format": "table, or json for machines"})
 def status(_: Invoke, format: str = "table") -> None:
     """Show every step as fresh, stale, missing, held or failed, and why."""
-    from lib import graph
-    from lib.report import tables
+    from lib.release import graph
+    from lib.terminal import tables
 
     with release_context() as context:
         states = graph.status(context)
@@ -144,23 +144,22 @@ def status(_: Invoke, format: str = "table") -> None:
 @task(help={"step": "which one: " + ", ".join(STEPS), "format": "text, or json for machines"})
 def why(_: Invoke, step: str, format: str = "text") -> None:
     """Explain why a step is stale, held, failed or fresh: each file, setting, record and result."""
-    from lib import explanation
-    from lib.report import reasons
+    from lib.explain import why, why_text
 
     with release_context() as context:
-        shown = reasons.as_json if known(format, ["text", "json"]) == "json" else reasons.as_text
-        print(shown(explanation.explain(context, step)))
+        shown = why_text.as_json if known(format, ["text", "json"]) == "json" else why_text.as_text
+        print(shown(why.explain(context, step)))
 
 
 @task
 def report(_: Invoke) -> None:
     """Write the newest release as a page, report.html, and for a pull request, report.md, beside its records."""
-    from lib import ci
+    from lib.ci import messages
     from lib.report import page
 
     with release_context() as context:
         html, markdown = page.write(context)
-        ci.current().summarise(markdown)
+        messages.current().summarise(markdown)
         print(html, markdown, sep="\n")
 
 
@@ -171,24 +170,25 @@ def report(_: Invoke) -> None:
 )
 def trace(_: Invoke, service: str = "aks", verify: bool = False, format: str = "text") -> None:
     """Tell what exactly a service serves: its image, model, run, commit, data and environment."""
-    from lib import tracing, verification
-    from lib.report import traces
+    from lib.explain.trace import links_from, serving
+    from lib.explain.trace_text import as_json, as_text
+    from lib.explain.verify import require, verified
 
     known(format, ["text", "json"])
     with release_context() as context:
-        found = tracing.serving(context, known(service, ["aci", "aks"]))
-        links = tracing.trace(context, found)
+        found = serving(context, known(service, ["aci", "aks"]))
+        links = links_from(context, found)
         if verify:
-            links = verification.verify(context, found, links)
-        print(traces.as_json(links) if format == "json" else traces.as_text(links))
+            links = verified(context, found, links)
+        print(as_json(links) if format == "json" else as_text(links))
         if verify:
-            verification.require(links)
+            require(links)
 
 
 @task
 def history(_: Invoke) -> None:
     """Show what was in production when, and on what evidence."""
-    from lib.report import tables
+    from lib.terminal import tables
 
     with release_context() as context:
         print(tables.history_table(context.platform.history()))
@@ -197,19 +197,17 @@ def history(_: Invoke) -> None:
 @task(help=SERVICE_HELP | {"file": 'JSON with rows: {"data": [[...], ...]}', "model": "ask this model version instead"})
 def score(_: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
     """Score the rows of a file by a service, or by a model version without one."""
-    from lib import scoring
+    from lib.operate import score
 
     with release_context() as context:
-        print(
-            scoring.by_model(context, model, Path(file)) if model else scoring.by_service(context, service, Path(file))
-        )
+        print(score.by_model(context, model, Path(file)) if model else score.by_service(context, service, Path(file)))
 
 
 @task(help=SERVICE_HELP | {"new": "make new ones; they hold from the next deployment on at the latest"})
 def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
     """Show the two keys of a service."""
-    from lib import ci
-    from lib.steps.deploy import service_of
+    from lib.ci import messages
+    from lib.release.steps.deploy import service_of
 
     with release_context(locked_by="keys" if new else None) as context:
         chosen = service_of(context, service)
@@ -217,15 +215,15 @@ def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
             context.platform.renew_keys(chosen)
             print(f"They hold after the next `invoke {service}` at the latest")
         for name, key in zip(("primary", "secondary"), context.platform.keys(chosen), strict=True):
-            ci.current().mask(key.reveal())
+            messages.current().mask(key.reveal())
             print(f"{name:<9} {key.reveal()}")
 
 
 @task(help=SERVICE_HELP | SURE_HELP | {"service": "only this one: aci or aks"})
 def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = False) -> None:
     """Stop the services; the next release starts them again."""
-    from lib.consent import confirmed
-    from lib.steps.deploy import service_of
+    from lib.release.steps.deploy import service_of
+    from lib.terminal.prompts import confirmed
 
     with release_context(locked_by="stop") as context:
         chosen = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
@@ -244,15 +242,15 @@ def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = Fal
 )
 def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False, production: bool = False) -> None:
     """Remove what was created: everything, or one kind of thing, or one thing. Shows the plan first."""
-    from lib import removal
-    from lib.consent import confirmed
+    from lib.operate import destroy
+    from lib.terminal.prompts import confirmed
 
     with release_context(locked_by="destroy") as context:
-        plan = removal.plan(context.platform, kind, name)
+        plan = destroy.plan(context.platform, kind, name)
         lines = [f"{one.kind} {one.name}: {one.detail}" for one in plan]
-        named = "" if production else removal.production_in(context.settings, plan)
+        named = "" if production else destroy.production_in(context.settings, plan)
         if confirmed("removed", lines, yes, named):
-            for left in removal.carry_out(context.platform, plan):
+            for left in destroy.carry_out(context.platform, plan):
                 print(left)
 
 
@@ -265,23 +263,23 @@ def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = Fals
 )
 def ci(_: Invoke, github: bool = False, azure: bool = False, check: bool = False) -> None:
     """Write the pipelines that release from a CI system, and say what to set up there."""
+    from lib.ci import pipelines
     from lib.errors import SettingsError
-    from lib.pipelines import writer
 
     with reported():
         systems = [name for name, wanted in (("github", github), ("azure", azure)) if wanted]
         if not systems:
             raise SettingsError("which CI system? Say --github, --azure or both")
         if check:
-            writer.compare(ROOT, systems)
+            pipelines.compare(ROOT, systems)
         for system in [] if check else systems:
-            print(f"{writer.write(ROOT, system).relative_to(ROOT)} is written\n{writer.checklist(system)}")
+            print(f"{pipelines.write(ROOT, system).relative_to(ROOT)} is written\n{pipelines.checklist(system)}")
 
 
 @task(help={"file": "Markdown: the report.md of `invoke report`"})
 def comment(_: Invoke, file: str) -> None:
     """Tell the pull request that CI runs for a file's text, in one comment that is kept up to date."""
-    from lib.pipelines.comment import comment
+    from lib.ci.comment import comment
 
     with reported():
         comment(Path(file))
@@ -290,7 +288,7 @@ def comment(_: Invoke, file: str) -> None:
 @task
 def manifest(_: Invoke) -> None:
     """Write Kubernetes manifests of what is in production, for a cluster of yours."""
-    from lib import manifest
+    from lib.operate import manifest
 
     with release_context() as context:
         path = manifest.write(context.settings, context.platform)

@@ -12,7 +12,7 @@ from invoke.context import Context as Invoke
 from invoke.exceptions import Exit
 
 if TYPE_CHECKING:
-    from lib.steps.context import Context
+    from lib.release.steps.step import Context
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPECTED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
@@ -24,11 +24,11 @@ def reported(afterwards: str = "the next `invoke release` goes on from here") ->
 
     `afterwards` says how it goes on after an interruption.
     """
-    from lib import ci
+    from lib.ci import messages
     from lib.errors import INTERRUPTED, ReleaseError
 
     try:
-        with ci.guarded():
+        with messages.guarded():
             yield
     except ReleaseError as error:
         raise failure(f"Error: {error}", error.exit_code) from None
@@ -46,9 +46,9 @@ def reported(afterwards: str = "the next `invoke release` goes on from here") ->
 
 def failure(message: str, exit_code: int) -> Exit:
     """Return what ends a task; a CI system is told as well."""
-    from lib import ci
+    from lib.ci import messages
 
-    return Exit(ci.failed(message, exit_code), exit_code)
+    return Exit(messages.failed(message, exit_code), exit_code)
 
 
 @contextlib.contextmanager
@@ -57,9 +57,12 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
 
     `on` goes before train.compute.
     """
-    from lib import consent, interpreter, lock, platforms, settings
-    from lib.records import Records
-    from lib.steps.context import Context
+    from lib import platforms, settings
+    from lib.forks import client
+    from lib.release import lock
+    from lib.release.records import Records
+    from lib.release.steps.step import Context
+    from lib.terminal import prompts
 
     with reported(), contextlib.ExitStack() as stack:
         loaded = settings.load(ROOT)
@@ -67,21 +70,22 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
             loaded = loaded.training_on(on)
         if locked_by:
             stack.enter_context(lock.held(loaded.folder, locked_by))
-        warmed = stack.enter_context(interpreter.opened(ROOT, loaded.records / "interpreter.log"))
+        warmed = stack.enter_context(client.opened(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, warmed)
-        yield Context(loaded, platform, Records(loaded.records), warmed, ask=consent.asked)
+        yield Context(loaded, platform, Records(loaded.records), warmed, ask=prompts.asked)
 
 
 def bring(target: str, only: bool, force: bool, on: str = "") -> None:
     """Bring one step up to date and tell how it went."""
-    from lib import ci, graph
-    from lib.report.progress import Progress
+    from lib.ci import messages
+    from lib.release import graph
+    from lib.terminal.progress import Progress
 
     with release_context(locked_by=target, on=on) as context:
         progress = Progress()
         context.tell = progress.tell
         graph.update(context, target, only, [target] if force else [], progress.watch)
-        ci.current().output("held", "true" if graph.held(context) else "false")
+        messages.current().output("held", "true" if graph.held(context) else "false")
 
 
 def run(invoke: Invoke, *command: str) -> None:

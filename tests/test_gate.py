@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import pytest
 
-from lib.gate import Rule, decide
+from lib.release.gate import decide
+from lib.settings.release import Rule
 
 
 def rule(direction: Literal["lower", "higher"] = "lower", **more: Any) -> Rule:

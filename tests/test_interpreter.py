@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.interpreter import CallError, Interpreter
+from lib.forks.client import CallError, Interpreter
 from tests.project import Project, eventually
 
 TRAIN = """
@@ -42,7 +42,7 @@ def wait(note):
 ASKING = """
 import sys
 from pathlib import Path
-from lib.interpreter import Interpreter
+from lib.forks.client import Interpreter
 Interpreter(Path(sys.argv[1]), Path("killed.log")).call("model.calls:wait", note=sys.argv[2])
 """
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lib import settings
-from lib.manifest import manifest
+from lib.operate.manifest import manifest
 from lib.platforms.base import Production
 from tests.project import Project, error
 

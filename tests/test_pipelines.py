@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.graph import task_of
-from lib.pipelines.jobs import jobs
-from lib.steps import STEPS
+from lib.ci.jobs import jobs
+from lib.release.records import task_of
+from lib.release.steps import STEPS
 from tests.comments import TOKEN, comments
 from tests.pipeline_player import AzurePipelines, Github, Job, Run, System
 from tests.project import ROOT, Project

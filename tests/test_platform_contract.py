@@ -19,10 +19,10 @@ import pytest
 from lib import platforms, settings
 from lib.errors import ReleaseError, UnhealthyError
 from lib.files import digest_file
+from lib.forks.client import Interpreter
 from lib.image.assemble import assemble, faults
-from lib.interpreter import Interpreter
 from lib.platforms.base import Build, Deployment, Job, ModelVersion, Platform, Production, Resource
-from lib.records import now
+from lib.release.records import now
 from lib.settings import Service
 from lib.webservice import Client, differing, identity
 from tests.azure.loopback import LoopbackAzure
@@ -93,7 +93,7 @@ class Ground:
     def deployment(self, service: Service, model: ModelVersion, more: str = "") -> Deployment:
         """Give what the step `image` and the step `aci` or `aks` would."""
         expected = self.interpreter.call(
-            "lib.evaluation:expect",
+            "lib.forks.evaluation:expect",
             root=str(self.root),
             model=str(self.platform.model_file(model.version)),
             holdout=str(self.platform.output(model.run_id, "holdout.json")),

@@ -50,10 +50,11 @@ DEPLOY = """
 import sys
 from pathlib import Path
 import msgspec
-from lib import interpreter, platforms, settings
+from lib import platforms, settings
+from lib.forks import client
 from lib.platforms.base import Deployment
 root = Path(sys.argv[1])
-with interpreter.opened(root, root / "interpreter.log") as warmed:
+with client.opened(root, root / "interpreter.log") as warmed:
     asked = msgspec.json.decode(sys.stdin.buffer.readline(), type=Deployment)
     print(platforms.connect(settings.load(root), warmed).deploy(asked), flush=True)
     sys.stdin.read()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lib.errors import SettingsError
-from lib.questions import Setting
 from lib.settings.editing import SettingsFiles, with_entry, with_variable
+from lib.settings.questions import Setting
 from tests.project import ROOT, Project
 from tests.terminal import INTERRUPT, Terminal
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lib import smoke
 from lib.errors import ReleaseError
+from lib.release import smoke
 from lib.webservice import identity
 from tests.project import free_port
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.contents import Contents
 from lib.errors import ReleaseError
 from lib.files import digest
+from lib.platforms.blobs import Contents
 from lib.platforms.local.store import Store
 
 PAGE = 4096

@@ -18,7 +18,7 @@ import pytest
 
 from lib import platforms, settings
 from lib.files import source_files
-from lib.interpreter import Interpreter
+from lib.forks.client import Interpreter
 from lib.platforms.base import Job
 from tests.light import MINOR, PACKAGE, WAITS, conda_file, lighten
 from tests.machine import missing, needed

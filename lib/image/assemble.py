@@ -5,13 +5,12 @@ machine.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.conda_file import ENVIRONMENT, pins
 from lib.errors import ReleaseError
 from lib.files import digest, digest_file, source_files
+from lib.settings.conda import ENVIRONMENT, pins, with_dependencies
 
 HERE = Path(__file__).parent
 MODEL_PATH = "model/1/model.joblib"
@@ -47,7 +46,9 @@ def assemble(root: Path, model: Path, base: str = BASE) -> Image:
     contents[PACKAGES_DOCKERFILE] = f"ARG BASE={base}\n".encode() + (HERE / PACKAGES_DOCKERFILE).read_bytes()
     contents[MODEL_PATH] = model.read_bytes()
     contents["conda_dependencies.yml"] = (root / ENVIRONMENT).read_bytes()
-    contents[REQUIREMENTS] = whole(pins(root / ENVIRONMENT), (root / "requirements.txt").read_text()).encode()
+    contents[REQUIREMENTS] = with_dependencies(
+        pins(root / ENVIRONMENT), (root / "requirements.txt").read_text()
+    ).encode()
     return Image(contents)
 
 
@@ -76,28 +77,3 @@ def manifest(folder: Path) -> dict[str, str]:
         return dict(json.loads((folder / "manifest.json").read_bytes())["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def whole(packages: dict[str, str], locked: str) -> str:
-    """Return the locked lines of some packages and of all that they need, by the lock's own `# via` comments."""
-    lines: dict[str, str] = {}
-    needed_by: dict[str, set[str]] = {}
-    for line in locked.splitlines():
-        if line and line[0] not in " #":
-            name = re.split(r"[=\[ ]", line)[0].lower()
-            lines[name] = lines.get(name, "") + f"{line}\n"  # there may be one for each version of Python
-            needed_by.setdefault(name, set())
-        elif comment := re.fullmatch(r"\s+#\s+(?:via\s*)?(\S*)", line):
-            needed_by[name].add(comment[1].lower())
-    for package, version in packages.items():
-        if not lines.get(package, "").startswith(f"{package}=={version}"):
-            raise ReleaseError(
-                f"{ENVIRONMENT} pins {package}=={version}, "
-                f"requirements.txt {lines.get(package, 'does not have it').strip()}\nMake them agree"
-            )
-    chosen: set[str] = set()
-    more = set(packages)
-    while more:
-        chosen |= more
-        more = {name for name, users in needed_by.items() if users & chosen} - chosen
-    return "".join(lines[name] for name in sorted(chosen))

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from lib.errors import SettingsError
-from lib.interpreter import Interpreter
+from lib.forks.client import Interpreter
 from lib.platforms.base import Platform
 from lib.settings import Settings
 
 if TYPE_CHECKING:
-    from lib.questions import Topic
     from lib.settings.editing import SettingsFiles
+    from lib.settings.questions import Topic
 
 PLATFORMS = {
     "local": "lib.platforms.local.platform:LocalPlatform",

@@ -4,15 +4,16 @@ import itertools
 
 import msgspec
 
-from lib import lineage, repository
+from lib import git
 from lib.errors import ReleaseError
-from lib.fingerprints import FILE, Change, Fingerprint, differences
 from lib.image.assemble import manifest
-from lib.outputs import same_data
 from lib.platforms.base import ModelVersion, Production
-from lib.records import EvaluationRecord, ImageRecord, ModelRecord, RunRecord
-from lib.report.chain import Chain, found
-from lib.steps.context import Context
+from lib.platforms.outputs import same_data
+from lib.release import lineage
+from lib.release.chain import Chain, found
+from lib.release.fingerprints import FILE, Change, Fingerprint, differences
+from lib.release.records import EvaluationRecord, ImageRecord, ModelRecord, RunRecord
+from lib.release.steps.step import Context
 
 MOST = 50
 SOURCES = ("model", "service", "config")
@@ -108,5 +109,5 @@ def files_of(context: Context, digest: str) -> Fingerprint:
 
 def commits(context: Context, run: RunRecord, before: ModelVersion) -> list[str]:
     """Return the commits between the version before and this release."""
-    since, until = before.tags.get("commit", ""), run.commit.removesuffix(repository.DIRTY)
-    return [line for line, _ in repository.commits(context.settings.root, since, SOURCES, until or "HEAD")]
+    since, until = before.tags.get("commit", ""), run.commit.removesuffix(git.DIRTY)
+    return [line for line, _ in git.commits(context.settings.root, since, SOURCES, until or "HEAD")]

@@ -5,12 +5,14 @@ from typing import Any
 
 import msgspec
 
+from lib.clock import now
 from lib.errors import NotFreshError, ReleaseError
-from lib.fingerprints import Change
-from lib.gate import Rule, Verdict
-from lib.outputs import read_data
 from lib.platforms.base import ModelVersion, Production
-from lib.records import (
+from lib.platforms.outputs import read_data
+from lib.release.chain import Chain, belonging, found
+from lib.release.fingerprints import Change
+from lib.release.gate import Verdict
+from lib.release.records import (
     AciTestRecord,
     AksTestRecord,
     EvaluationRecord,
@@ -19,14 +21,13 @@ from lib.records import (
     ModelRecord,
     RunRecord,
     TestRecord,
-    now,
     redacted,
 )
-from lib.report.chain import Chain, belonging, found
+from lib.release.steps import STEPS
+from lib.release.steps.step import Context, R
 from lib.report.comparison import Version, changes, commits, versions
 from lib.report.predictions import Classification, Regression, predictions
-from lib.steps import STEPS
-from lib.steps.context import Context, R
+from lib.settings.release import Rule
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

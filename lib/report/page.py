@@ -7,12 +7,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from lib import files
-from lib.fingerprints import FILE, SHORT, Change
+from lib.release.fingerprints import FILE, SHORT, Change
+from lib.release.steps.step import Context
 from lib.report import plots, wording
 from lib.report.facts import Facts, gather
 from lib.report.predictions import Classification, Regression
 from lib.report.svg import number
-from lib.steps.context import Context
 
 NONE = "\N{EN DASH}"
 PAGES = ("report.html", "report.md")

@@ -3,11 +3,12 @@
 import math
 import statistics
 
-from lib.gate import Rule, Verdict
-from lib.records import TestRecord
+from lib.release.gate import Verdict
+from lib.release.records import TestRecord
 from lib.report.comparison import Version
 from lib.report.predictions import Bin, Regression
 from lib.report.svg import Axis, Plot, across, around, box, dot, joined, label, line, number, signed, upwards
+from lib.settings.release import Rule
 
 MOST_DOTS = 400
 MOST_BARS = 16

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from lib.errors import ReleaseError
-from lib.interpreter import CallError
-from lib.steps.context import Context
+from lib.forks.client import CallError
+from lib.release.steps.step import Context
 
 MOST_LABELS = 20
 BINS = 5
@@ -58,7 +58,7 @@ def predictions(context: Context, run_id: str) -> Regression | Classification:
         "model": str(context.platform.output(run_id, "model.joblib")),
         "holdout": str(context.platform.output(run_id, "holdout.json")),
     }
-    found = context.interpreter.call("lib.evaluation:predictions", **files)
+    found = context.interpreter.call("lib.forks.evaluation:predictions", **files)
     truth, predicted = found["truth"], found["predicted"]
     if labelled(truth, predicted):
         return classification(truth, predicted, confidence(context, files))
@@ -78,7 +78,7 @@ def labelled(truth: list[Any], predicted: list[Any]) -> bool:
 def confidence(context: Context, files: dict[str, Any]) -> list[float]:
     """Return the probability of each predicted label; empty where the model gives none for such rows."""
     try:
-        return list(context.interpreter.call("lib.evaluation:confidence", **files))
+        return list(context.interpreter.call("lib.forks.evaluation:confidence", **files))
     except CallError:  # its log has the reason; a report without calibration is whole
         return []
 

@@ -5,11 +5,11 @@ from typing import Literal
 
 import msgspec
 
-from lib.fingerprints import SHORT
-from lib.gate import Verdict
-from lib.graph import task_of
-from lib.lineage import parameters_of
-from lib.records import (
+from lib.git import DIRTY
+from lib.release.fingerprints import SHORT
+from lib.release.gate import Verdict
+from lib.release.lineage import parameters_of
+from lib.release.records import (
     EvaluationRecord,
     ImageRecord,
     ModelRecord,
@@ -17,11 +17,11 @@ from lib.records import (
     RunRecord,
     TestRecord,
     WebserviceRecord,
+    task_of,
 )
+from lib.release.steps import STEPS
 from lib.report.facts import Facts
 from lib.report.svg import number, signed
-from lib.repository import DIRTY
-from lib.steps import STEPS
 
 Kind = Literal["done", "held", "failed", "partial"]
 BADGES = {"first": "first release", "promote": "promoted", "unchanged": "unchanged", "hold": "held back"}

@@ -10,8 +10,8 @@ from typing import Any
 
 from lib import files
 from lib.errors import SettingsError
-from lib.questions import Answers
 from lib.settings.parsing import parse
+from lib.settings.questions import Answers
 
 DOTENV, WORKSPACE, RELEASE = ".env", "config/config.json", "config/release.toml"
 PRIVATE = 0o600

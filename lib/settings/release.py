@@ -4,7 +4,6 @@ from typing import Literal
 
 import msgspec
 
-from lib.gate import Rule
 from lib.settings.azureml import AciContainer, AksContainers, Azureml
 from lib.settings.fields import Above0, Name, Port, Positive, Reference, Struct
 
@@ -65,6 +64,18 @@ class Production(Service, frozen=True):
     """The production service, on Azure in an AKS cluster."""
 
     azureml: AksContainers = AksContainers()
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """By which metric models are compared, and how much better is good enough.
+
+    `smallest_improvement` and `floor` are in the metric's unit; the floor is the worst value that may go out.
+    """
+
+    metric: str
+    direction: Literal["lower", "higher"]
+    smallest_improvement: float = 0.0
+    floor: float | None = None
 
 
 class Services(Struct, frozen=True):

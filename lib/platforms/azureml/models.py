@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 from azureml.core import Model, Workspace
 
-from lib.contents import Contents
 from lib.errors import ReleaseError
-from lib.outputs import MODEL
 from lib.platforms.azureml.faults import SDK_ERRORS, explained, mentions, patiently
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import ModelVersion, Production
+from lib.platforms.blobs import Contents
+from lib.platforms.outputs import MODEL
 
 POINTER = "production"
 

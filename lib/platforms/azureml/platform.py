@@ -18,14 +18,13 @@ os.environ.setdefault("AZUREML_DEFAULT_503_BACKOFF", "0")
 
 from azureml.core import Workspace
 
-from lib.contents import Contents
 from lib.errors import ReleaseError
-from lib.interpreter import Interpreter
+from lib.forks.client import Interpreter
 from lib.platforms.azureml import computes, credentials, workspace
 from lib.platforms.azureml.faults import explained
 from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
-from lib.platforms.azureml.names import RULES
+from lib.platforms.azureml.questions import RULES
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.services import Services
 from lib.platforms.base import (
@@ -41,6 +40,7 @@ from lib.platforms.base import (
     Tell,
     WebService,
 )
+from lib.platforms.blobs import Contents
 from lib.settings import Secret, Service, Settings
 
 

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 from collections.abc import Generator, Iterator
 
-from lib.platforms.azureml.names import RULES, guid
-from lib.questions import Answers, Question, Setting, Topic, holds, like, optional, secret
 from lib.settings.editing import DOTENV, RELEASE, WORKSPACE, SettingsFiles
+from lib.settings.questions import Answers, Question, Rule, Setting, Topic, holds, like, optional, secret
 
 CLI_LIMIT_S = 30
+GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+guid = like(rf"(?!0{{8}}){GUID}", "a GUID, from `az account show`")
 TEXTS = {
     "subscription_id": "Subscription id",
     "resource_group": "Resource group",
@@ -24,6 +26,20 @@ names it."""
 SIGN_IN = """
 Nobody is signed in by the Azure CLI. `az login` does that, or your browser opens when a task needs it; a service
 principal is for machines that nobody sits at."""
+
+
+def location(value: str) -> str:
+    """Take a region by its name, or as Azure shows it to people: West Europe."""
+    return like(r"[a-z]{2,}[a-z0-9]*", "a region such as westeurope")(value.lower().replace(" ", ""))
+
+
+# Azure's rules for the names in config/config.json
+RULES: dict[str, Rule] = {
+    "subscription_id": guid,
+    "resource_group": like(r"[\w.()-]{0,89}[\w()-]", "1 to 90 letters, digits, - _ . ( ), and no . at its end"),
+    "workspace_name": like(r"[a-zA-Z0-9][\w-]{2,32}", "3 to 33 letters, digits, - and _"),
+    "location": location,
+}
 
 
 def topics(files: SettingsFiles) -> Iterator[Topic]:

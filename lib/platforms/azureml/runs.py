@@ -17,15 +17,15 @@ import msgspec
 import requests
 from azureml.core import Experiment, Run, ScriptRunConfig, Workspace
 
-from lib.contents import Contents
 from lib.errors import ReleaseError
 from lib.files import source_files
-from lib.outputs import OUTPUTS, missing, read_metrics
 from lib.platforms.azureml import computes, environments
 from lib.platforms.azureml.faults import BROKEN, SDK_ERRORS, explained, patiently, status
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Job, Place, Tell
 from lib.platforms.base import Run as CompletedRun
+from lib.platforms.blobs import Contents
+from lib.platforms.outputs import OUTPUTS, missing, read_metrics
 from lib.settings import SECRETS, Settings
 
 FINAL = ("Completed", "Failed", "Canceled", "NotResponding")

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lib.contents import Contents
+from lib.clock import now
 from lib.errors import RefusedError, ReleaseError
-from lib.interpreter import Interpreter
-from lib.outputs import MODEL, OUTPUTS, missing, read_metrics
+from lib.forks.client import Interpreter
 from lib.platforms.base import (
     Ask,
     Build,
@@ -29,13 +28,14 @@ from lib.platforms.base import (
     Tell,
     WebService,
 )
+from lib.platforms.blobs import Contents
 from lib.platforms.local.computes import Computes
 from lib.platforms.local.keys import Keys
-from lib.platforms.local.processes import Processes
-from lib.platforms.local.replicas import Replicas
 from lib.platforms.local.services import Services
+from lib.platforms.local.serving.processes import Processes
+from lib.platforms.local.serving.replicas import Replicas
 from lib.platforms.local.store import Store
-from lib.records import now
+from lib.platforms.outputs import MODEL, OUTPUTS, missing, read_metrics
 from lib.settings import Secret, Service, Settings
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Generator, Iterator
 
-from lib.questions import Answers, Question, Setting, Topic, like, optional
 from lib.settings.editing import DOTENV, SettingsFiles
+from lib.settings.questions import Answers, Question, Setting, Topic, like, optional
 
 ADDRESS = r"(?:(?P<user>[\w.-]+)@)?(?P<host>[a-zA-Z0-9][a-zA-Z0-9.-]*|\[[0-9a-fA-F:]+\])(?::(?P<port>\d{1,5}))?"
 LAST_PORT = 65535
@@ -30,7 +30,7 @@ def machine(files: SettingsFiles) -> Generator[Question, str, Answers]:
 
 
 def address(value: str) -> str:
-    """Return an address whose port, where it has one, can be one; see lib.questions.Rule."""
+    """Return an address whose port, where it has one, can be one; see lib.settings.questions.Rule."""
     like(ADDRESS, "an address such as ada@vm.example.org:22")(value)
     found = re.fullmatch(ADDRESS, value)
     if found and found["port"] and not 1 <= int(found["port"]) <= LAST_PORT:

@@ -11,7 +11,7 @@ import msgspec
 from lib.errors import UnhealthyError
 from lib.platforms.base import Deployment, WebService
 from lib.platforms.local.keys import Keys
-from lib.platforms.local.replicas import Replicas
+from lib.platforms.local.serving.replicas import Replicas
 from lib.platforms.local.store import Store
 from lib.settings import Release, Service
 from lib.webservice import differing, identity, unlike_deployed

@@ -14,7 +14,7 @@ from lib.platforms.base import Deployment
 from lib.platforms.local.containers.balancer import Balancer
 from lib.platforms.local.containers.engine import REPLICA, SERVICE, Engine, explained
 from lib.platforms.local.containers.images import Images
-from lib.platforms.local.replicas import KEYS, variables
+from lib.platforms.local.serving.replicas import KEYS, variables
 from lib.settings import Limits, Secret, Service
 from lib.webservice import Client
 

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lib import conda_file
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.image.assemble import REQUIREMENTS
+from lib.settings import conda
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 NEWEST_GLIBC = 28
@@ -21,7 +21,7 @@ def download(bundle: Path, kept: Path, architecture: str) -> Path:
 
     Raises ReleaseError where one cannot be had.
     """
-    named = conda_file.read(bundle / "conda_dependencies.yml").python
+    named = conda.read(bundle / "conda_dependencies.yml").python
     python = ".".join((named or platform.python_version()).split(".")[:2])
     wanted = "".join(f"{line}\n" for line in chosen((bundle / REQUIREMENTS).read_text(), python, architecture))
     folder = kept / digest(f"{python} {architecture}\n{wanted}".encode())[:16]

@@ -1,0 +1,240 @@
+"""The records: what each step did, and the only hand-over from one step to the next.
+
+Each is a JSON file under artifacts/<platform>/ with the fingerprint of its step's inputs and the digest of the record
+before it. A record holds no secret.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from lib import files
+from lib.clock import now
+from lib.errors import ReleaseError
+from lib.release.fingerprints import Fingerprint
+from lib.release.gate import Verdict
+from lib.settings import Secret, Settings
+
+SCHEMA = 1
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all records have. `previous` is the digest of the record before, empty for the first.
+
+    `commit` is the project's when the step ran, marked where files differed from it, and empty outside of git.
+    """
+
+    filename: ClassVar[str]
+    schema: int = SCHEMA
+    inputs: Fingerprint
+    previous: str
+    commit: str = ""
+    created_at: str = msgspec.field(default_factory=now)
+
+    @property
+    def summary(self) -> str:
+        """Say the result in a few words."""
+        raise NotImplementedError
+
+
+class RunRecord(Record, frozen=True):
+    """The training run; `outputs` maps each file it left to its sha256.
+
+    `compute`, `host`, `python` (a version) and `environment` (a digest, empty for the release's own) say where it ran.
+    """
+
+    filename = "run_id.json"
+    run_id: str
+    experiment: str
+    compute: str
+    metrics: dict[str, float]
+    outputs: dict[str, str]
+    host: str = ""
+    python: str = ""
+    environment: str = ""
+
+    @property
+    def summary(self) -> str:
+        where = "" if self.compute == "local" else f" on {self.compute}"
+        metrics = ", ".join(f"{name} {value:.6g}" for name, value in self.metrics.items())
+        return f"run {self.run_id}{where}: {metrics}"
+
+
+class EvaluationRecord(Record, frozen=True):
+    """The gate's verdict on a run. `against` is the version that was in production, None where there was none."""
+
+    filename = "evaluation.json"
+    run_id: str
+    against: int | None
+    verdict: Verdict
+    metrics: dict[str, float]
+    production_metrics: dict[str, float]
+
+    @property
+    def summary(self) -> str:
+        return f"{self.verdict.outcome}: " + "; ".join(self.verdict.reasons)
+
+
+class ModelRecord(Record, frozen=True):
+    """The registered model version."""
+
+    filename = "model.json"
+    name: str
+    version: int
+    sha256: str
+    run_id: str
+
+    @property
+    def summary(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+class ImageRecord(Record, frozen=True):
+    """The scoring image, and rows with the registered model's own predictions for them."""
+
+    filename = "image.json"
+    digest: str
+    location: str
+    model_version: int
+    rows: list[list[Any]]
+    predictions: list[Any]
+
+    @property
+    def summary(self) -> str:
+        return f"image {self.digest[:12]} of version {self.model_version}"
+
+
+class WebserviceRecord(Record, frozen=True):
+    """A deployed web service, and what runs it: a process, a container, ACI or AKS."""
+
+    name: str
+    scoring_uri: str
+    image: str
+    model_version: int
+    engine: str = ""
+
+    @property
+    def summary(self) -> str:
+        return f"{self.scoring_uri} serves version {self.model_version}"
+
+
+class AciRecord(WebserviceRecord, frozen=True):
+    """The staging service."""
+
+    filename = "aci_webservice.json"
+
+
+class AksRecord(WebserviceRecord, frozen=True):
+    """The production service."""
+
+    filename = "aks_webservice.json"
+
+
+class TestRecord(Record, frozen=True):
+    """What a test of a service found, and what ran it; times in milliseconds, `latencies_ms` of single requests."""
+
+    scoring_uri: str
+    checks: list[str]
+    p50_ms: float
+    p99_ms: float
+    latencies_ms: list[float] = []
+    engine: str = ""
+
+    @property
+    def summary(self) -> str:
+        met = f" by a {self.engine}" if self.engine else ""
+        return f"{len(self.checks)} checks passed{met}, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
+
+
+class AciTestRecord(TestRecord, frozen=True):
+    """The staging service's test, on which the production service's update rests."""
+
+    filename = "aci_test.json"
+
+
+class AksTestRecord(TestRecord, frozen=True):
+    """The production service's test, after which the production pointer moved."""
+
+    filename = "test.json"
+
+
+class FailureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The last step that failed, kept until it succeeds."""
+
+    step: str
+    message: str
+    failed_at: str = msgspec.field(default_factory=now)
+
+
+def redacted(failure: FailureRecord, settings: Settings) -> FailureRecord:
+    """Take secrets out of a message, which may be that of any program, before it is kept or others read it."""
+    message = failure.message
+    secrets = [one.reveal() for one in msgspec.structs.astuple(settings.environment) if isinstance(one, Secret)]
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin as another does
+        message = message.replace(secret, "***")
+    return msgspec.structs.replace(failure, message=message)
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Records:
+    """The records of one platform, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, kind: type[R], task: str) -> tuple[R, str] | None:
+        """Return a record and its digest, or None where there is none.
+
+        Raises ReleaseError that names the file and the task that rewrites it, where the record is not whole.
+        """
+        path = self.folder / kind.filename
+        try:
+            content = path.read_bytes()
+            record = msgspec.json.decode(content, type=kind)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise ReleaseError(f"{path} is not a whole record: {error}\n{rewrite(task)}") from None
+        if record.schema != SCHEMA:
+            raise ReleaseError(f"{path} has schema {record.schema}, this release reads {SCHEMA}\n{rewrite(task)}")
+        return record, files.digest(content)
+
+    def write(self, record: Record) -> str:
+        """Write a record and return its digest."""
+        content = encode(record)
+        files.sweep(self.folder)
+        files.write(self.folder / record.filename, content)
+        return files.digest(content)
+
+    def failure(self) -> FailureRecord | None:
+        """Return the failure that has not been put right yet."""
+        try:
+            return msgspec.json.decode((self.folder / "failed.json").read_bytes(), type=FailureRecord)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def write_failure(self, failure: FailureRecord) -> None:
+        """Remember a failure for `invoke status`."""
+        files.write(self.folder / "failed.json", encode(failure))
+
+    def clear_failure(self) -> None:
+        """Forget the failure: its step has succeeded."""
+        (self.folder / "failed.json").unlink(missing_ok=True)
+
+
+def rewrite(task: str) -> str:
+    """Say which task writes a record anew."""
+    return f"`invoke {task} --force` writes it anew"
+
+
+def encode(value: Any) -> bytes:
+    """Encode as JSON that people can read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def task_of(step: str) -> str:
+    """Return the task that runs a step, as it is typed."""
+    return "test --service aci" if step == "aci_test" else step
