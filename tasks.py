@@ -154,12 +154,12 @@ def why(_: Invoke, step: str, format: str = "text") -> None:
 @task
 def report(_: Invoke) -> None:
     """Write the newest release as a page, report.html, and for a pull request, report.md, beside its records."""
-    from lib.ci import messages
     from lib.report import page
+    from lib.terminal.ci import current
 
     with release_context() as context:
         html, markdown = page.write(context)
-        messages.current().summarise(markdown)
+        current().summarise(markdown)
         print(html, markdown, sep="\n")
 
 
@@ -206,8 +206,8 @@ def score(_: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
 @task(help=SERVICE_HELP | {"new": "make new ones; they hold from the next deployment on at the latest"})
 def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
     """Show the two keys of a service."""
-    from lib.ci import messages
     from lib.release.steps.deploy import service_of
+    from lib.terminal.ci import current
 
     with release_context(locked_by="keys" if new else None) as context:
         chosen = service_of(context, service)
@@ -215,7 +215,7 @@ def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
             context.platform.renew_keys(chosen)
             print(f"They hold after the next `invoke {service}` at the latest")
         for name, key in zip(("primary", "secondary"), context.platform.keys(chosen), strict=True):
-            messages.current().mask(key.reveal())
+            current().mask(key.reveal())
             print(f"{name:<9} {key.reveal()}")
 
 

@@ -24,11 +24,11 @@ def reported(afterwards: str = "the next `invoke release` goes on from here") ->
 
     `afterwards` says how it goes on after an interruption.
     """
-    from lib.ci import messages
     from lib.errors import INTERRUPTED, ReleaseError
+    from lib.terminal import ci
 
     try:
-        with messages.guarded():
+        with ci.guarded():
             yield
     except ReleaseError as error:
         raise failure(f"Error: {error}", error.exit_code) from None
@@ -46,9 +46,9 @@ def reported(afterwards: str = "the next `invoke release` goes on from here") ->
 
 def failure(message: str, exit_code: int) -> Exit:
     """Return what ends a task; a CI system is told as well."""
-    from lib.ci import messages
+    from lib.terminal import ci
 
-    return Exit(messages.failed(message, exit_code), exit_code)
+    return Exit(ci.failed(message, exit_code), exit_code)
 
 
 @contextlib.contextmanager
@@ -77,15 +77,15 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
 
 def bring(target: str, only: bool, force: bool, on: str = "") -> None:
     """Bring one step up to date and tell how it went."""
-    from lib.ci import messages
     from lib.release import graph
+    from lib.terminal import ci
     from lib.terminal.progress import Progress
 
     with release_context(locked_by=target, on=on) as context:
         progress = Progress()
         context.tell = progress.tell
         graph.update(context, target, only, [target] if force else [], progress.watch)
-        messages.current().output("held", "true" if graph.held(context) else "false")
+        ci.current().output("held", "true" if graph.held(context) else "false")
 
 
 def run(invoke: Invoke, *command: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.ci.messages import harmless
+from lib.terminal.ci import harmless
 from tests.comments import Comments, comments
 from tests.pipeline_player import azure_commands, github_commands
 from tests.project import Project, error, free_port

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lib.ci.pipelines import ACTIONS
 from lib.image.assemble import assemble
-from lib.pipelines.writer import ACTIONS
 from tests.project import PARTS, ROOT
 
 CHECK = ".github/workflows/check.yml"
