@@ -144,11 +144,11 @@ def status(_: Invoke, format: str = "table") -> None:
 @task(help={"step": "which one: " + ", ".join(STEPS), "format": "text, or json for machines"})
 def why(_: Invoke, step: str, format: str = "text") -> None:
     """Explain why a step is stale, held, failed or fresh: each file, setting, record and result."""
-    from lib.explain import why, why_text
+    from lib.explain import why
 
     with release_context() as context:
-        shown = why_text.as_json if known(format, ["text", "json"]) == "json" else why_text.as_text
-        print(shown(why.explain(context, step)))
+        write = why.as_json if known(format, ["text", "json"]) == "json" else why.as_text
+        print(write(why.explain(context, step)))
 
 
 @task

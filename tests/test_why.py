@@ -45,7 +45,7 @@ def test_a_fresh_step_says_what_keeps_it_fresh_and_since_when(evaluated: Project
     shown = evaluated.invoke("why", "evaluate")
     assert shown.startswith("evaluate is fresh\n")
     made_at = json.loads((evaluated.root / "artifacts/local/evaluation.json").read_bytes())["created_at"]
-    assert f"made {made_at} from commit {git(evaluated, 'rev-parse', 'HEAD')[:12]}" in shown
+    assert f"written {made_at} from commit {git(evaluated, 'rev-parse', 'HEAD')[:12]}" in shown
     assert "gate.floor                 4000.0" in shown
     assert "run_id.json of train, which is fresh" in shown
     assert "would run" not in shown
@@ -172,7 +172,7 @@ def test_a_held_step_says_what_the_gate_said(evaluated: Project) -> None:
 
 def test_an_unknown_step_is_told_with_the_known_ones(evaluated: Project) -> None:
     said = error(evaluated, "why", "deploy", expect=2)
-    assert "step deploy is unknown, known are train, evaluate, register, image, aci, aci_test, aks, test" in said
+    assert "unknown step deploy: choose one of train, evaluate, register, image, aci, aci_test, aks, test" in said
 
 
 def test_outside_of_git_the_changes_are_told_all_the_same(evaluated: Project, tmp_path: Path) -> None:
@@ -180,4 +180,4 @@ def test_outside_of_git_the_changes_are_told_all_the_same(evaluated: Project, tm
     with changed(evaluated, "model/train.py", "Fit the regression.", "Fit it."):
         shown = evaluated.invoke("why", "train")
     (tmp_path / "git").rename(evaluated.root / ".git")
-    assert "model/train.py changed\n          run_id.json was made" in shown
+    assert "model/train.py changed\n          run_id.json was written" in shown

@@ -1,4 +1,4 @@
-"""Why a step is as it is: every file, setting, record and result that makes it stale, or that keeps it fresh."""
+"""`invoke why`: everything that makes a step stale, or that a fresh step depends on."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,25 +7,29 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from lib.errors import ReleaseError, SettingsError
-from lib.git import origins
+from lib.git import DIRTY, origins
 from lib.release import graph
-from lib.release.fingerprints import Change, Fingerprint, differences
+from lib.release.fingerprints import FILE, SHORT, Change, Fingerprint, differences
 from lib.release.records import Record, task_of
 from lib.release.steps import STEPS
 from lib.release.steps.step import Context, Step
+from lib.terminal.progress import coloured
+
+INDENT = " " * 10  # the width of a step's name
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """One step. `reasons` are all that make it stale beside its changed files and settings; `origins` says of changed
-    files which commits changed them; `inputs` is what it depends on now. A record that is not whole has to be put
-    right by hand.
+    """Why one step is in its state.
+
+    `reasons` are causes other than changed files and settings, which are in `changes`; `origins` has the commits that
+    changed each file. `inputs` are today's. If the record is not `readable`, only --force replaces it.
     """
 
     step: str
     state: graph.Kind
     because: str
     record: str
-    whole: bool = True
+    readable: bool = msgspec.field(default=True, name="whole")  # the name in the JSON output
     made_at: str = ""
     commit: str = ""
     summary: str = ""
@@ -36,60 +40,132 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explain(context: Context, target: str) -> list[Explanation]:
-    """Explain a step and those that it needs, in order. Raises SettingsError for an unknown step."""
+    """Explain a step and all steps before it, in order. Raises SettingsError if there is no such step."""
     if target not in graph.NAMES:
-        raise SettingsError(f"step {target} is unknown, known are {', '.join(graph.NAMES)}")
+        raise SettingsError(f"unknown step {target}: choose one of {', '.join(graph.NAMES)}")
     states = {state.step: state for state in graph.status(context)}
-    with ThreadPoolExecutor() as pool:  # each may ask the platform
-        return list(pool.map(lambda step: explain_one(context, step, states[step.name]), graph.until(target)))
+    with ThreadPoolExecutor() as pool:  # each step may have to ask the platform, which takes seconds on Azure
+        return list(pool.map(lambda step: _explain_step(context, step, states[step.name]), graph.until(target)))
 
 
-def explain_one(context: Context, step: Step, state: graph.State) -> Explanation:
-    """Find everything that there is to say of one step, whatever the steps before it are."""
-    (record, _, whole), inputs = read(context, step), step.inputs(context)
+def as_json(steps: list[Explanation]) -> str:
+    """Return the explanation of the last step, and of the steps before it, as JSON."""
+    target = steps[-1]
+    content = {
+        "step": target.step,
+        "state": target.state,
+        "because": target.because,
+        "runs": _steps_to_run(steps),
+        "steps": steps,
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
+
+
+def as_text(steps: list[Explanation]) -> str:
+    """Return the explanation of the last step as text: the causes, then the steps that would run."""
+    target = steps[-1]
+    lines = [f"{target.step} is {coloured(target.state, target.state)}", ""]
+    if target.state == "fresh":
+        return "\n".join([*lines, *_dependencies(target, steps)])
+    for step in steps:
+        if step.state != "fresh" or (step.step == "evaluate" and target.state == "held"):
+            lines += _block(step)
+    return "\n".join([*lines, "", _outlook(steps)]).rstrip()
+
+
+def _explain_step(context: Context, step: Step, state: graph.State) -> Explanation:
+    # Unlike the graph, which stops at the first reason, this looks at every step, whatever the steps before it are.
+    (record, _, readable), inputs = _read(context, step), step.inputs(context)
     filename = step.record.filename
-    plain = Explanation(
-        step=step.name, state=state.kind, because=state.because, record=filename, whole=whole, inputs=inputs
+    explanation = Explanation(
+        step=step.name, state=state.kind, because=state.because, record=filename, readable=readable, inputs=inputs
     )
     if record is None:
-        return plain
+        return explanation
     changes = differences(record.inputs, inputs)
     return msgspec.structs.replace(
-        plain,
+        explanation,
         made_at=record.created_at,
         commit=record.commit,
         summary=record.summary,
-        reasons=list(reasons(context, step, record)),
+        reasons=list(_reasons(context, step, record)),
         changes=changes,
         origins=origins(context.settings.root, record.commit, [change.name for change in changes if change.of_file]),
     )
 
 
-def reasons(context: Context, step: Step, record: Record) -> Iterator[str]:
-    """Yield what is wrong with a record beside its inputs: the one before it is another, or its result is gone."""
-    before = digest_before(context, step)
+def _reasons(context: Context, step: Step, record: Record) -> Iterator[str]:
+    before = _digest_before(context, step)
     if record.previous != before:
-        yield graph.foreign(step) if before else f"{graph.record_before(step).filename} is missing or not whole"
+        yield graph.foreign(step) if before else f"{graph.record_before(step).filename} is missing or cannot be read"
     elif absent := step.absent(context, record):
         yield absent
 
 
-def read(context: Context, step: Step) -> tuple[Record | None, str, bool]:
-    """Read a step's record: the record and its digest, if there is one, and whether what is there is whole."""
+def _read(context: Context, step: Step) -> tuple[Record | None, str, bool]:
+    """Return a step's record and its digest, and whether the record could be read (true if there is none)."""
     try:
-        found = context.records.read(step.record, task_of(step.name))
+        entry = context.records.read(step.record, task_of(step.name))
     except ReleaseError:
         return None, "", False
-    return (*found, True) if found else (None, "", True)
+    return (*entry, True) if entry else (None, "", True)
 
 
-def digest_before(context: Context, step: Step) -> str:
-    """Return the digest of the record before as it is now, empty for the first step and where there is none."""
+def _digest_before(context: Context, step: Step) -> str:
     position = STEPS.index(step)
-    return read(context, STEPS[position - 1])[1] if position else ""
+    return _read(context, STEPS[position - 1])[1] if position else ""
 
 
-def to_run(explained: list[Explanation]) -> list[str]:
-    """Return the steps that the task of the last one would run, up to one whose record is not whole."""
-    stale = itertools.dropwhile(lambda one: one.state in ("fresh", "held"), explained)
-    return [one.step for one in itertools.takewhile(lambda one: one.whole and one.state != "held", stale)]
+def _steps_to_run(steps: list[Explanation]) -> list[str]:
+    """Return the steps that the last one's task would run; it stops at a record that cannot be read."""
+    stale = itertools.dropwhile(lambda step: step.state in ("fresh", "held"), steps)
+    return [step.step for step in itertools.takewhile(lambda step: step.readable and step.state != "held", stale)]
+
+
+def _block(step: Explanation) -> list[str]:
+    causes = [*step.reasons, *(line for change in step.changes for line in _change(change, step))]
+    head = [] if causes and step.state == "stale" else (step.because or step.summary).splitlines()
+    lines = [*head, *causes, *([_record_line(step)] if step.made_at and causes else [])]
+    return [f"{step.step:<9} {lines[0]}", *(INDENT + line for line in lines[1:])]
+
+
+def _change(change: Change, step: Explanation) -> Iterator[str]:
+    yield str(change)
+    yield from (f"  {origin}" for origin in step.origins.get(change.name, []))
+
+
+def _record_line(step: Explanation) -> str:
+    if not step.commit:
+        return f"{step.record} was written {step.made_at}"
+    dirty = " with uncommitted changes" if step.commit.endswith(DIRTY) else ""
+    return f"{step.record} was written {step.made_at} from commit {step.commit.removesuffix(DIRTY)[:SHORT]}{dirty}"
+
+
+def _dependencies(target: Explanation, steps: list[Explanation]) -> Iterator[str]:
+    yield target.summary
+    yield _record_line(target)
+    yield ""
+    yield "It depends on"
+    width = max(map(len, target.inputs), default=0)
+    yield from (f"  {name:<{width}}  {_short(value)}" for name, value in target.inputs.items())
+    if len(steps) > 1:
+        yield f"  {steps[-2].record} of {steps[-2].step}, which is fresh"
+    yield "  its result, which exists (checked just now)"
+
+
+def _short(value: str) -> str:
+    return f"sha256 {value.removeprefix(FILE)[:SHORT]}" if value.startswith(FILE) else value
+
+
+def _outlook(steps: list[Explanation]) -> str:
+    names = _steps_to_run(steps)
+    damaged = next((step for step in steps if not step.readable), None)
+    if not names and damaged:
+        return ""  # the step's own lines say how to replace its record
+    if not names:
+        return "Nothing would run: the gate holds the model. To continue, change the model or the gate"
+    gated = names[names.index("evaluate") + 1 :] if "evaluate" in names else []
+    certain = ", ".join(names[: len(names) - len(gated)])
+    rest = f"; then, unless the gate holds the model, {', '.join(gated)}" if gated else ""
+    end = f"; and stop at {damaged.record}" if damaged else ""
+    return f"`invoke {task_of(steps[-1].step)}` would run {certain}{rest}{end}"
