@@ -58,7 +58,7 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
     `on` goes before train.compute.
     """
     from lib import platforms, settings
-    from lib.forks import client
+    from lib.forks.client import Forks
     from lib.release import lock
     from lib.release.records import Records
     from lib.release.steps.step import Context
@@ -70,9 +70,9 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
             loaded = loaded.training_on(on)
         if locked_by:
             stack.enter_context(lock.held(loaded.folder, locked_by))
-        warmed = stack.enter_context(client.opened(ROOT, loaded.records / "interpreter.log"))
-        platform = platforms.connect(loaded, warmed)
-        yield Context(loaded, platform, Records(loaded.records), warmed, ask=prompts.asked)
+        forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log"))
+        platform = platforms.connect(loaded, forks)
+        yield Context(loaded, platform, Records(loaded.records), forks, ask=prompts.asked)
 
 
 def bring(target: str, only: bool, force: bool, on: str = "") -> None:

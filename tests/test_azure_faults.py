@@ -41,7 +41,7 @@ class AzureWorkspace(Ground):
         """Give the platform with other settings of Azure ML, such as short limits."""
         replace, release = msgspec.structs.replace, self.settings.release
         changed_release = replace(release, azureml=replace(release.azureml, **azureml))
-        return platforms.connect(replace(self.settings, release=changed_release), self.interpreter)
+        return platforms.connect(replace(self.settings, release=changed_release), self.forks)
 
     def empty_cache(self) -> None:
         """Forget what was downloaded."""

@@ -136,7 +136,7 @@ def test_metric_direction_improvement_and_floor_are_settings(  # defect 4
 def test_a_metric_that_train_py_does_not_give_is_an_error(released: Project) -> None:
     with changed(released, TOML, '"mse"', '"accuracy"'):
         told = released.invoke("evaluate", expect=1)
-    assert "score() of model/train.py gives mse, r2, and the gate asks for accuracy" in told
+    assert "score() of model/train.py returns mse, r2, but the gate needs accuracy" in told
 
 
 def test_a_first_model_under_the_floor_goes_nowhere(project: Project) -> None:

@@ -19,7 +19,8 @@ import pytest
 from lib import platforms, settings
 from lib.errors import ReleaseError, UnhealthyError
 from lib.files import digest_file
-from lib.forks.client import Interpreter
+from lib.forks import evaluation
+from lib.forks.client import Forks
 from lib.image.assemble import assemble, faults
 from lib.platforms.base import Build, Deployment, Job, ModelVersion, Platform, Production, Resource
 from lib.release.records import now
@@ -41,8 +42,8 @@ class Ground:
         self.prepare(project)
         (root / ".env").write_text(f"PLATFORM={platform}\n")
         self.settings = settings.load(root)
-        self.interpreter = Interpreter(root, root / "interpreter.log")
-        self.interpreter.start()
+        self.forks = Forks(root, root / "interpreter.log")
+        self.forks.warm()
         self.connected: list[Any] = []
         self.platform = self.connect()
         self.aci = self.settings.release.services.aci
@@ -55,7 +56,7 @@ class Ground:
         """Give the platform as a later release finds it."""
         changed = msgspec.structs.replace(self.settings.environment, **environment)
         loaded = msgspec.structs.replace(self.settings, environment=changed)
-        self.connected.append(platforms.connect(loaded, self.interpreter))
+        self.connected.append(platforms.connect(loaded, self.forks))
         return self.connected[-1]
 
     def job(self, alpha: float | str, timeout_s: float = 60) -> Job:
@@ -92,8 +93,8 @@ class Ground:
 
     def deployment(self, service: Service, model: ModelVersion, more: str = "") -> Deployment:
         """Give what the step `image` and the step `aci` or `aks` would."""
-        expected = self.interpreter.call(
-            "lib.forks.evaluation:expect",
+        expected = self.forks.call(
+            evaluation.expect,
             root=str(self.root),
             model=str(self.platform.model_file(model.version)),
             holdout=str(self.platform.output(model.run_id, "holdout.json")),
@@ -124,7 +125,7 @@ class Ground:
         for resource in self.platform.resources():
             if resource.kind == "service":
                 self.platform.remove(resource)
-        self.interpreter.close()
+        self.forks.close()
         self.disconnect()
 
     def disconnect(self) -> None:

@@ -51,12 +51,12 @@ import sys
 from pathlib import Path
 import msgspec
 from lib import platforms, settings
-from lib.forks import client
+from lib.forks.client import Forks
 from lib.platforms.base import Deployment
 root = Path(sys.argv[1])
-with client.opened(root, root / "interpreter.log") as warmed:
+with Forks(root, root / "interpreter.log") as forks:
     asked = msgspec.json.decode(sys.stdin.buffer.readline(), type=Deployment)
-    print(platforms.connect(settings.load(root), warmed).deploy(asked), flush=True)
+    print(platforms.connect(settings.load(root), forks).deploy(asked), flush=True)
     sys.stdin.read()
 """
 
@@ -110,7 +110,7 @@ def shared(ground: Ground) -> Iterator[Deployment]:
 
 
 def sessions(ground: Ground) -> set[int]:
-    """Return the sessions of all processes that run in the project: its interpreters and replicas."""
+    """Return the sessions of all processes that run in the project: its forks and replicas."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -164,7 +164,7 @@ def bearer(key: str) -> dict[str, str]:
 
 def other(platform_settings: settings.Settings, ground: Ground) -> contextlib.closing[Any]:
     """Connect with other settings, and close the connection with the block."""
-    made = platforms.connect(platform_settings, ground.interpreter)
+    made = platforms.connect(platform_settings, ground.forks)
     return contextlib.closing(closable(made))
 
 

@@ -2,12 +2,13 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from lib.errors import ReleaseError
 from lib.explain.trace import Serving
 from lib.files import digest
+from lib.forks import evaluation
 from lib.forks.client import CallError
+from lib.forks.evaluation import Expectation
 from lib.git import DIRTY, committed
 from lib.release import lineage
 from lib.release.fingerprints import FILE, Fingerprint, of_files
@@ -15,7 +16,7 @@ from lib.release.records import ImageRecord, task_of
 from lib.release.steps.step import Context
 
 
-def expectation(context: Context, found: Serving, files: dict[str, Any]) -> dict[str, Any]:
+def expectation(context: Context, found: Serving, files: dict[str, str]) -> Expectation:
     """Return rows and what the registered model predicts for them: by model/ as it is here, where that is as it was,
     else as the commit has it. Where neither is, those that were recorded with the image.
 
@@ -51,11 +52,11 @@ def check_out(root: Path, commit: str, wanted: Fingerprint, folder: Path) -> boo
     return True
 
 
-def predicted(context: Context, root: Path, files: dict[str, Any]) -> dict[str, Any]:
+def predicted(context: Context, root: Path, files: dict[str, str]) -> Expectation:
     """Let the model predict the first of its held-out rows by the model/train.py below a folder."""
     count = context.settings.release.limits.test_rows
     try:
-        return dict(context.interpreter.call("lib.forks.evaluation:expect", root=str(root), count=count, **files))
+        return context.forks.call(evaluation.expect, root=str(root), count=count, **files)
     except CallError as error:
         reason = str(error).splitlines()[0]
         raise ReleaseError(f"the registered model cannot predict its held-out rows: {reason}") from None

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
@@ -63,7 +62,7 @@ def service_faults(context: Context, found: Serving) -> Iterator[str]:
         yield fault
 
 
-def model_files(context: Context, found: Serving) -> dict[str, Any]:
+def model_files(context: Context, found: Serving) -> dict[str, str]:
     """Return the files with which the registered model predicts. Raises ReleaseError where one is not as it was."""
     if found.model is None:
         raise ReleaseError("the model is not registered any more")

@@ -1,7 +1,8 @@
-"""A warm interpreter: imports the packages of model/ and service/ once, then forks for each call.
+"""A process that imports the packages of model/ and service/ once, then forks for each call.
 
-Nearly all the time of a release is imports. Here they happen once, on another core, while the training runs; what is
-called still has a process of its own. A call ends with the process that asked for it, even when that is killed.
+Most of a release's time is spent importing libraries. This process imports them once, on another core, while the
+training runs; each call still runs in a separate process. A fork ends when the process that called it ends, even if
+that process is killed.
 """
 
 import contextlib
@@ -10,98 +11,120 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from lib.errors import ReleaseError
 from lib.settings import SECRETS
 
 LIMIT_S = 300.0
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class CallError(ReleaseError):
-    """The called code raised; the message says what and where, the log has the traceback."""
+    """The called function failed. The message says what was raised and where; the log has the traceback."""
 
 
-class Interpreter:
-    """Starts at the first call, or earlier by `start` so that it is warm when it is needed."""
+class Forks:
+    """Calls functions in forks of one warm process, which starts at the first call or earlier by `warm`.
+
+    A function must be at the top level of an importable module; its arguments and its result must be JSON.
+    `limit_s` is how long a call may take. Leaving the `with` block ends the process.
+    """
 
     def __init__(self, root: Path, log: Path) -> None:
         self.root = root
         self.log = log
+        self.limit_s = LIMIT_S
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
 
-    def start(self) -> socket.socket:
-        """Start warming up, and return at once."""
-        if self._requests is None:
-            self._requests, theirs = socket.socketpair()
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            with theirs, self.log.open("ab") as log:
-                # A session of its own keeps Ctrl-C away; the closed socket ends it.
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "lib.forks.server", str(theirs.fileno())],
-                    cwd=self.root,
-                    env=environment(),
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-        return self._requests
+    def __enter__(self) -> Self:
+        return self
 
-    def call(self, function: str, limit_s: float = LIMIT_S, **arguments: Any) -> Any:
-        """Call `module:function` in a fork and return its result, which must be JSON.
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-        Raises CallError where it raises, dies, or takes longer than the limit.
-        """
-        with contextlib.closing(self.spawn(function, self.log, {}, **arguments)) as channel:
-            channel.settimeout(limit_s)
+    def warm(self) -> None:
+        """Start importing in the background, and return immediately."""
+        self._connect()
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function in a fork and return its result. Raises CallError if it raises, dies or exceeds the limit."""
+        name = _name(function)
+        with contextlib.closing(self._send(name, self.log, {}, False, args, kwargs)) as channel:
+            channel.settimeout(self.limit_s)
             try:
-                return result(receive(channel), function, self.log)
+                result: T = result_of(receive(channel), name, self.log)
             except TimeoutError:
-                raise CallError(f"{function} gave no answer within {limit_s:g} s; its log is {self.log}") from None
+                raise CallError(f"{name} did not finish within {self.limit_s:g} s\nIts log is {self.log}") from None
+            return result
 
-    def spawn(self, function: str, log: Path, environment: dict[str, str], **arguments: Any) -> socket.socket:
-        """Call `module:function` in a fork that writes to a log, and return the channel to it.
+    def spawn(
+        self,
+        function: Callable[Concatenate[socket.socket, P], Any],
+        log: Path,
+        env: dict[str, str],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> socket.socket:
+        """Call a function in a fork without waiting for it, and return the channel to the fork.
 
-        The fork ends when the channel is closed, unless its function takes the channel over.
+        The function gets its end of the channel as its first argument and decides itself when to end. It writes to
+        `log`; `env` is added to its environment.
         """
-        requests = self.start()
-        ours, theirs = socket.socketpair()
-        request = {"function": function, "environment": environment, "arguments": arguments}
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with theirs, log.open("ab") as file:
-            try:
-                socket.send_fds(requests, [json.dumps(request).encode() + b"\n"], [theirs.fileno(), file.fileno()])
-            except OSError:
-                ours.close()
-                raise CallError(f"the interpreter for {function} has died; its log is {self.log}") from None
-        return ours
+        return self._send(_name(function), log, env, True, args, kwargs)
 
     def close(self) -> None:
-        """End it, and wait until it has ended."""
+        """End the process, and wait until it has ended."""
         if self._requests and self._process:
             self._requests.close()
             self._process.kill()
             self._process.wait()
             self._requests = self._process = None
 
+    def _connect(self) -> socket.socket:
+        """Start the process unless it runs, and return the socket for requests to it."""
+        if self._requests is None:
+            self._requests, theirs = socket.socketpair()
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with theirs, self.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "lib.forks.server", str(theirs.fileno())],
+                    cwd=self.root,
+                    env=environ_without_secrets(),
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    # A separate session, so that Ctrl-C does not reach it: it ends when our end of the socket closes.
+                    start_new_session=True,
+                )
+        return self._requests
 
-@contextlib.contextmanager
-def opened(root: Path, log: Path) -> Iterator[Interpreter]:
-    """Give an interpreter that ends with the block."""
-    interpreter = Interpreter(root, log)
-    try:
-        yield interpreter
-    finally:
-        interpreter.close()
+    def _send(
+        self, function: str, log: Path, env: dict[str, str], takes_channel: bool, args: Any, kwargs: dict[str, Any]
+    ) -> socket.socket:
+        """Ask for a fork, and return the channel to it."""
+        requests = self._connect()
+        ours, theirs = socket.socketpair()
+        request = {"function": function, "env": env, "takes_channel": takes_channel, "args": args, "kwargs": kwargs}
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with theirs, log.open("ab") as file:
+            try:
+                # The fork inherits its end of the channel and its log as open files: it needs no path and no port.
+                socket.send_fds(requests, [json.dumps(request).encode() + b"\n"], [theirs.fileno(), file.fileno()])
+            except OSError:
+                ours.close()
+                raise CallError(f"the process that runs {function} has died\nIts log is {self.log}") from None
+        return ours
 
 
 def receive(channel: socket.socket) -> dict[str, Any]:
-    """Read one line of JSON; an empty dict where the other end has gone. Raises TimeoutError."""
+    """Read one line of JSON; return an empty dict if the other end has closed. Raises TimeoutError."""
     content = b""
     while not content.endswith(b"\n"):
         part = channel.recv(1 << 16)
@@ -111,15 +134,19 @@ def receive(channel: socket.socket) -> dict[str, Any]:
     return dict(json.loads(content))
 
 
-def result(answer: dict[str, Any], function: str, log: Path) -> Any:
-    """Return what a call returned, or raise what it raised."""
+def result_of(answer: dict[str, Any], function: str, log: Path) -> Any:
+    """Return the result of a call from its answer. Raises CallError if the answer is an error or empty."""
     if not answer:
-        raise CallError(f"{function} ended without an answer (killed, or out of memory?); its log is {log}")
+        raise CallError(f"{function} ended without a result (killed, or out of memory?)\nIts log is {log}")
     if "error" in answer:
         raise CallError(f"{answer['error']}\nThe traceback is in {log}")
     return answer["result"]
 
 
-def environment() -> dict[str, str]:
-    """Return the environment for a process of the user's code: this one's, without secrets."""
+def environ_without_secrets() -> dict[str, str]:
+    """Return the environment for a process that runs the owner's code."""
     return {name: value for name, value in os.environ.items() if name not in SECRETS}
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}:{function.__qualname__}"

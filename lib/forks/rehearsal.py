@@ -1,4 +1,4 @@
-"""Try an image before it is called built: init() and one prediction, by what runs score.py in Azure's server."""
+"""Rehearse an image before it is built: init() and one prediction, by the code that runs score.py in Azure's server."""
 
 import json
 import os
@@ -10,9 +10,9 @@ LIMIT_MS = 60_000
 
 
 def rehearse(folder: str, row: list[Any]) -> Any:
-    """Load the image's score.py and return its prediction for one row. Called in a fork of the interpreter.
+    """Load the image's score.py and return its prediction for one row. Called in a fork.
 
-    Raises RuntimeError with the answer where it is none.
+    Raises RuntimeError with the answer if it is not one prediction.
     """
     from azureml_inference_server_http.server.user_script import UserScript
 
@@ -22,14 +22,14 @@ def rehearse(folder: str, row: list[Any]) -> Any:
     script = UserScript("score.py")
     script.load_script(str(service))
     script.invoke_init()
-    answer = answered(script.invoke_run(post({"data": [row]}), timeout_ms=LIMIT_MS).output)
+    answer = _body(script.invoke_run(_request({"data": [row]}), timeout_ms=LIMIT_MS).output)
     result = answer.get("result") if isinstance(answer, dict) else None
     if not isinstance(result, list) or len(result) != 1:
         raise RuntimeError(f'score.py must answer {{"result": [one prediction for each row]}}, not {str(answer)[:200]}')
     return result[0]
 
 
-def post(body: dict[str, Any]) -> Any:
+def _request(body: dict[str, Any]) -> Any:
     """Return the request that score.py would get."""
     from flask import Request
     from werkzeug.test import EnvironBuilder
@@ -37,8 +37,8 @@ def post(body: dict[str, Any]) -> Any:
     return Request(EnvironBuilder("/score", method="POST", json=body).get_environ())
 
 
-def answered(output: Any) -> Any:
-    """Return what run() answers: a response of its own, or what the server would make one of."""
+def _body(output: Any) -> Any:
+    """Return what run() returned; if that is a response, its parsed body."""
     from azureml_inference_server_http.api.aml_response import AMLResponse
 
     if not isinstance(output, AMLResponse):

@@ -1,4 +1,7 @@
-"""The process behind lib.forks.client: imports, then forks for each request on the socket it is given."""
+"""The process behind lib.forks.client: it imports packages, and forks for each request from its socket.
+
+It runs beside the owner's model and imports the standard library only.
+"""
 
 import ast
 import contextlib
@@ -15,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# What a scoring server imports beside score.py, but for the modules that read their settings while they are imported;
-# in small parts, as a request waits for the part that is being imported.
+# What a scoring server imports besides score.py, except modules that read their settings while they are imported.
+# Small modules, because a request waits until the current import is done.
 SERVER = [
     "azureml_inference_server_http.server.user_script",
     "werkzeug.test",
@@ -39,47 +42,51 @@ SERVER = [
 
 
 def main(requests: socket.socket) -> None:
-    """Serve requests until the other end closes. What model/ imports comes first, what serves it when there is time."""
+    """Serve requests until the other end closes.
+
+    The packages of model/ are imported before the first request; those of service/ and the server between requests.
+    """
+    # Nobody waits for the forks, so the kernel removes them when they end.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for name in packages(Path("model")):
-        load(name)
-    for name in [*packages(Path("service")), *SERVER]:
-        while select.select([requests], [], [], 0)[0] and serve(requests):
+    for name in _packages(Path("model")):
+        _import(name)
+    for name in [*_packages(Path("service")), *SERVER]:
+        while select.select([requests], [], [], 0)[0] and _serve(requests):
             pass
-        load(name)
-    while serve(requests):
+        _import(name)
+    while _serve(requests):
         pass
 
 
-def packages(folder: Path) -> Iterator[str]:
-    """Yield the modules that the files of a folder import, except their own, and what is imported late on purpose."""
+def _packages(folder: Path) -> Iterator[str]:
+    """Yield the modules that the files of a folder import, without the folder's own and those imported later."""
     paths = sorted(folder.rglob("*.py"))
     own = {path.stem for path in paths} | {folder.name}
     for path in paths:
-        with contextlib.suppress(SyntaxError, OSError):
-            for node in early(ast.parse(path.read_bytes())):
+        with contextlib.suppress(SyntaxError, OSError):  # the step that runs the file reports it
+            for node in _run_at_import(ast.parse(path.read_bytes())):
                 names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
                 names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 yield from (name for name in names if name and name.split(".")[0] not in own)
 
 
-def early(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the parts of a module that run when it is imported: not its functions, nor what is for type checkers."""
+def _run_at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the parts of a module that run when it is imported: no functions, nothing for type checkers only."""
     for child in ast.iter_child_nodes(node):
-        checked = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-        if not checked and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+        type_checking = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        if not type_checking and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield child
-            yield from early(child)
+            yield from _run_at_import(child)
 
 
-def load(name: str) -> None:
-    """Import a module ahead of time; one that cannot be imported is for its user to report."""
+def _import(name: str) -> None:
+    """Import a module early. If that fails, the code that needs the module reports it."""
     with contextlib.suppress(Exception):
         importlib.import_module(name)
 
 
-def serve(requests: socket.socket) -> bool:
-    """Fork for one request; False when there will be no more."""
+def _serve(requests: socket.socket) -> bool:
+    """Fork for one request. Returns False if the other end has closed."""
     content, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 2)
     while content and not content.endswith(b"\n"):
         content += requests.recv(1 << 16)
@@ -87,63 +94,64 @@ def serve(requests: socket.socket) -> bool:
         return False
     if os.fork() == 0:
         requests.close()
-        run(json.loads(content), *descriptors)
+        _run(json.loads(content), *descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
     return True
 
 
-def run(request: dict[str, Any], channel_fd: int, log_fd: int) -> None:
-    """Be the fork: call the function, answer over the channel, and end."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def _run(request: dict[str, Any], channel_fd: int, log_fd: int) -> None:
+    """Call the function in this fork, send its result, and exit."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the function may start processes and wait for them
     os.setsid()
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     os.close(log_fd)
-    os.environ.update(request["environment"])
+    os.environ.update(request["env"])
     channel = socket.socket(fileno=channel_fd)
     process = os.getpid()
     module, name = request["function"].split(":")
     try:
         function = getattr(importlib.import_module(module), name)
-        if getattr(function, "takes_channel", False):
-            result = function(channel, **request["arguments"])
+        if request["takes_channel"]:
+            result = function(channel, *request["args"], **request["kwargs"])
         else:
-            threading.Thread(target=end_with, args=[channel], daemon=True).start()
-            result = function(**request["arguments"])
+            threading.Thread(target=_exit_with_caller, args=[channel], daemon=True).start()
+            result = function(*request["args"], **request["kwargs"])
         answer = json.dumps({"result": result})
     except BaseException as error:
         if os.getpid() != process or (isinstance(error, SystemExit) and not error.code):
-            os._exit(0)  # a server's worker, or a server, that was told to end
+            os._exit(0)  # a worker that gunicorn forked here, or a server that was stopped: neither answers the caller
         traceback.print_exc()
-        answer = json.dumps({"error": told(error)})
+        answer = json.dumps({"error": _describe_error(error)})
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(OSError):
         channel.sendall(answer.encode() + b"\n")
-    os._exit(0)
+    os._exit(0)  # not sys.exit: a fork must not run the exit handlers of the process that it was forked from
 
 
-def end_with(channel: socket.socket) -> None:
-    """End this process when the one that asked for it has gone."""
+def _exit_with_caller(channel: socket.socket) -> None:
+    """Exit when the caller closes its end, or is killed: the caller never sends anything."""
     channel.recv(1)
     os._exit(1)
 
 
-def told(error: BaseException) -> str:
-    """Say what was raised, and where in the user's own files.
+def _describe_error(error: BaseException) -> str:
+    """Return what was raised, and where in the owner's files.
 
-    Where it was raised because of something else, as a server ends when score.py fails, that is told which the user's
-    files raised, or which came first.
+    A server that ends because score.py failed raises its own error from that of score.py. So the first error in the
+    chain that has a line in the owner's files is described, or else the first of all.
     """
-    while not own(error) and (reason := error.__cause__ or error.__context__):
-        error = reason
-    where = f" ({Path(own(error)[-1].filename).name}, line {own(error)[-1].lineno})" if own(error) else ""
+    while not _own_frames(error) and (cause := error.__cause__ or error.__context__):
+        error = cause
+    frames = _own_frames(error)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"
 
 
-def own(error: BaseException) -> list[traceback.FrameSummary]:
-    """Return the frames of an error that are in the user's own files."""
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of an error that are in the owner's files."""
     frames = traceback.extract_tb(error.__traceback__)
     return [frame for frame in frames if Path(frame.filename).parent.name in ("model", "service")]
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lib.errors import ReleaseError
-from lib.forks.client import environment
+from lib.forks.client import environ_without_secrets
 from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context
 from lib.webservice import Client
@@ -32,7 +32,7 @@ def by_model(context: Context, version: int, file: Path) -> str:
     content_of(file)
     script = context.settings.root / "service" / "score.py"
     command = [sys.executable, str(script), str(file.resolve()), str(context.platform.model_file(version))]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environ_without_secrets(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise ReleaseError(f"{script.name} failed: {done.stderr.strip().splitlines()[-1]}")
     return done.stdout.strip()

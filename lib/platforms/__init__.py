@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from lib.errors import SettingsError
-from lib.forks.client import Interpreter
+from lib.forks.client import Forks
 from lib.platforms.base import Platform
 from lib.settings import Settings
 
@@ -19,7 +19,7 @@ PLATFORMS = {
 }
 
 
-def connect(settings: Settings, interpreter: Interpreter) -> Platform:
+def connect(settings: Settings, forks: Forks) -> Platform:
     """Return the platform that .env names. Raises SettingsError where it cannot train on the chosen compute."""
     module, name = PLATFORMS[settings.environment.platform].split(":")
     kind = cast(type[Platform], getattr(importlib.import_module(module), name))
@@ -29,7 +29,7 @@ def connect(settings: Settings, interpreter: Interpreter) -> Platform:
             f"PLATFORM={kind.name} cannot train on {chosen}, only on {', '.join(kind.computes)}\n"
             "Choose one of these (train.compute in config/release.toml, or --on), or another PLATFORM in .env"
         )
-    return cast(Platform, cast(Any, kind)(settings, interpreter))
+    return cast(Platform, cast(Any, kind)(settings, forks))
 
 
 def topics(name: str, files: "SettingsFiles") -> Iterator["Topic"]:

@@ -141,7 +141,7 @@ def update(
         if state.kind != "fresh" or force:
             refuse(step, state, only and step.name != target, force)
             if target != STEPS[0].name:
-                context.interpreter.start()  # warms up while the training runs
+                context.forks.warm()  # imports packages while the training runs
             state = run(context, step, state, force, watch)
         else:
             watch(state)

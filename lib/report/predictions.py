@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from lib.errors import ReleaseError
+from lib.forks import evaluation
 from lib.forks.client import CallError
 from lib.release.steps.step import Context
 
@@ -53,12 +54,12 @@ class Classification(msgspec.Struct, frozen=True):
 
 def predictions(context: Context, run_id: str) -> Regression | Classification:
     """Let a run's model predict its held-out rows. Raises ReleaseError where that cannot be shown."""
-    files: dict[str, Any] = {
+    files: dict[str, str] = {
         "root": str(context.settings.root),
         "model": str(context.platform.output(run_id, "model.joblib")),
         "holdout": str(context.platform.output(run_id, "holdout.json")),
     }
-    found = context.interpreter.call("lib.forks.evaluation:predictions", **files)
+    found = context.forks.call(evaluation.predict_holdout, **files)
     truth, predicted = found["truth"], found["predicted"]
     if labelled(truth, predicted):
         return classification(truth, predicted, confidence(context, files))
@@ -75,10 +76,10 @@ def labelled(truth: list[Any], predicted: list[Any]) -> bool:
     return any(isinstance(value, str) for value in values) or set(predicted) <= set(truth)
 
 
-def confidence(context: Context, files: dict[str, Any]) -> list[float]:
+def confidence(context: Context, files: dict[str, str]) -> list[float]:
     """Return the probability of each predicted label; empty where the model gives none for such rows."""
     try:
-        return list(context.interpreter.call("lib.forks.evaluation:confidence", **files))
+        return context.forks.call(evaluation.confidence, **files)
     except CallError:  # its log has the reason; a report without calibration is whole
         return []
 

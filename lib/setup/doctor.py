@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib import platforms
 from lib.errors import ReleaseError, SettingsError
-from lib.forks import client
+from lib.forks.client import Forks
 from lib.platforms.base import Finding
 from lib.settings import load
 from lib.settings.conda import ENVIRONMENT
@@ -47,9 +47,9 @@ def settings(root: Path) -> Iterator[Finding]:
         yield from (Finding(what="settings", fix=problem) for problem in str(error).splitlines())
         return
     yield Finding(what="settings of config/ and .env")
-    with client.opened(root, loaded.records / "interpreter.log") as warmed:
+    with Forks(root, loaded.records / "interpreter.log") as forks:
         try:
-            yield from platforms.connect(loaded, warmed).check()
+            yield from platforms.connect(loaded, forks).check()
         except ReleaseError as error:
             yield Finding(what=f"platform {loaded.environment.platform}", fix=str(error).replace("\n", ". "))
     for offer in offers.open_offers(root):

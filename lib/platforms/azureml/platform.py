@@ -19,7 +19,7 @@ os.environ.setdefault("AZUREML_DEFAULT_503_BACKOFF", "0")
 from azureml.core import Workspace
 
 from lib.errors import ReleaseError
-from lib.forks.client import Interpreter
+from lib.forks.client import Forks
 from lib.platforms.azureml import computes, credentials, workspace
 from lib.platforms.azureml.faults import explained
 from lib.platforms.azureml.images import Images
@@ -51,7 +51,7 @@ class AzuremlPlatform:
     computes = ("local", "env", "vm", "cluster")
     stop_deletes = True  # Azure ML has nothing between serving and deleted
 
-    def __init__(self, settings: Settings, _interpreter: Interpreter) -> None:
+    def __init__(self, settings: Settings, _forks: Forks) -> None:
         logging.getLogger("azureml").setLevel(logging.CRITICAL)  # its errors are raised too
         self.settings = settings
         cache = settings.folder / "azureml"

@@ -13,7 +13,7 @@ import msgspec
 
 from lib.clock import now
 from lib.errors import RefusedError, ReleaseError
-from lib.forks.client import Interpreter
+from lib.forks.client import Forks
 from lib.platforms.base import (
     Ask,
     Build,
@@ -51,7 +51,7 @@ class LocalPlatform:
     computes = ("local", "env", "vm")
     stop_deletes = False
 
-    def __init__(self, settings: Settings, interpreter: Interpreter) -> None:
+    def __init__(self, settings: Settings, forks: Forks) -> None:
         self.root = settings.root
         self.folder = settings.folder
         self.release = settings.release
@@ -62,14 +62,14 @@ class LocalPlatform:
         self.images = self.folder / "images"
         self.key_ring = Keys(self.folder / "keys.json", settings.environment)
         self.settings = settings
-        self.interpreter = interpreter
+        self.forks = forks
         self.services = Services(self.folder / "services", self.store, self.key_ring, self.release, self.replicas)
 
     def replicas(self, engine: str) -> Replicas:
         """Return what runs services: processes, or the containers of an engine."""
         if engine == "container":
             return self.containers.replicas
-        return Processes(self.folder / "services", self.images, self.interpreter, self.release.limits)
+        return Processes(self.folder / "services", self.images, self.forks, self.release.limits)
 
     @functools.cached_property
     def containers(self) -> "ContainerEngine":

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from lib.files import digest_file
+from lib.forks import evaluation
 from lib.platforms.base import Production
 from lib.platforms.outputs import same_data
 from lib.release import gate
@@ -33,8 +34,8 @@ def evaluate(context: Context, inputs: Fingerprint, previous: str) -> Evaluation
     run, platform, rule = context.get(RunRecord), context.platform, context.settings.release.gate
     production = platform.production()
     run_id, file = of_production(context, production) if production else ("", None)
-    found = context.interpreter.call(
-        "lib.forks.evaluation:compare",
+    found = context.forks.call(
+        evaluation.compare,
         root=str(context.settings.root),
         candidate=str(platform.output(run.run_id, "model.joblib")),
         production=str(file) if file else None,

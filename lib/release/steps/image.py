@@ -2,10 +2,11 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from lib.errors import ReleaseError
+from lib.forks import evaluation, rehearsal
 from lib.forks.client import CallError
+from lib.forks.evaluation import Expectation
 from lib.image.assemble import assemble
 from lib.platforms.base import Build
 from lib.release.fingerprints import Fingerprint, of_files, of_settings
@@ -34,8 +35,8 @@ def image(context: Context, inputs: Fingerprint, previous: str) -> ImageRecord:
     """Assemble the image, try it, and build it unless the same content was built before."""
     model, platform, root = context.get(ModelRecord), context.platform, context.settings.root
     file = platform.model_file(model.version)
-    expected = context.interpreter.call(
-        "lib.forks.evaluation:expect",
+    expected = context.forks.call(
+        evaluation.expect,
         root=str(root),
         model=str(file),
         holdout=str(platform.output(model.run_id, "holdout.json")),
@@ -66,10 +67,10 @@ def image(context: Context, inputs: Fingerprint, previous: str) -> ImageRecord:
     )
 
 
-def rehearse(context: Context, folder: str, expected: dict[str, Any]) -> None:
+def rehearse(context: Context, folder: str, expected: Expectation) -> None:
     """Try init() and one prediction. Raises ReleaseError where score.py does not predict as the model does."""
     try:
-        given = context.interpreter.call("lib.forks.rehearsal:rehearse", folder=folder, row=expected["rows"][0])
+        given = context.forks.call(rehearsal.rehearse, folder=folder, row=expected["rows"][0])
     except CallError as error:
         raise ReleaseError(f"service/score.py does not serve: {error}") from None
     if not same(given, expected["predictions"][0]):

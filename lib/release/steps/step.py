@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lib import git
-from lib.forks.client import Interpreter
+from lib.forks.client import Forks
 from lib.platforms.base import Platform
 from lib.release.fingerprints import Fingerprint
 from lib.release.records import Record, Records
@@ -27,7 +27,7 @@ class Context:
     settings: Settings
     platform: Platform
     records: Records
-    interpreter: Interpreter
+    forks: Forks
     tell: Callable[[str], None] = lambda _line: None
     ask: Callable[[str], bool] = lambda _question: False
     forced: bool = False

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from lib.errors import ReleaseError
-from lib.forks.client import environment
+from lib.forks.client import environ_without_secrets
 from lib.platforms.base import Plain, Tell
 from lib.platforms.local.computes.far_side import lines_of
 
@@ -68,7 +68,7 @@ def run_leased(
     process = subprocess.Popen(
         [python, "-u", "-c", LEASED, str(script), *arguments],
         cwd=folder,
-        env=environment(),
+        env=environ_without_secrets(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

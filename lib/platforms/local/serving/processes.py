@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import ReleaseError, UnhealthyError
-from lib.forks.client import CallError, Interpreter, receive, result
+from lib.forks.client import CallError, Forks, receive, result_of
 from lib.platforms.base import Deployment
+from lib.platforms.local.serving import replica_process
 from lib.platforms.local.serving.replica_process import short
 from lib.platforms.local.serving.replicas import KEYS, variables
 from lib.settings import Limits, Secret, Service
 
-PROCESS = "lib.platforms.local.serving.replica_process:run"
 STOP_LIMIT_S = 60.0
 
 
 class Processes:
     """Replicas of the bundles in `images`; each is one process with its workers, and has a folder of its own."""
 
-    def __init__(self, folder: Path, images: Path, interpreter: Interpreter, limits: Limits) -> None:
+    def __init__(self, folder: Path, images: Path, forks: Forks, limits: Limits) -> None:
         self.folder = folder
         self.images = images
-        self.interpreter = interpreter
+        self.forks = forks
         self.limits = limits
 
     def start(self, deployment: Deployment, keys: tuple[Secret, Secret], serving: str) -> "Candidate":
@@ -34,8 +34,8 @@ class Processes:
         replica = self.folder / service.name / name
         replica.mkdir(parents=True)
         secrets = {f"SCORING_KEY_{place}": key.reveal() for place, key in zip(KEYS, keys, strict=True)}
-        channel = self.interpreter.spawn(
-            PROCESS,
+        channel = self.forks.spawn(
+            replica_process.run,
             replica / "log.txt",
             variables(deployment, self.limits) | secrets,
             image=str(self.images / deployment.image),
@@ -111,7 +111,7 @@ def loaded(channel: socket.socket, log: Path, limit_s: float) -> int:
     channel.settimeout(limit_s)
     try:
         answer = receive(channel)
-        return int(answer["port"] if "port" in answer else result(answer, "the replica", log))
+        return int(answer["port"] if "port" in answer else result_of(answer, "the replica", log))
     except TimeoutError:
         raise UnhealthyError(
             f"the replica was not ready after limits.start_timeout_s = {limit_s:g}\nIts log is {log}"

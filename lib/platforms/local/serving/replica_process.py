@@ -80,9 +80,6 @@ def run(channel: socket.socket, image: str, control: str, workers: int) -> None:
     replica.server.run()
 
 
-run.takes_channel = True  # type: ignore[attr-defined]
-
-
 def bind_control(path: str) -> socket.socket:
     """Listen on a Unix socket that only this user can reach."""
     listening = socket.socket(socket.AF_UNIX)
