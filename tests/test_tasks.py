@@ -50,8 +50,8 @@ def test_every_task_is_listed_with_its_first_line(project: Project) -> None:
     assert all(task["help"] for task in told["tasks"])
 
 
-def test_the_table_of_tasks_in_the_readme_names_every_task() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_tables_of_tasks_name_every_task() -> None:
+    text = (ROOT / "docs/tasks.md").read_text()
     assert not [name for name in TASKS if f"`{name}" not in text and f"`invoke {name}" not in text]
 
 
