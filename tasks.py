@@ -101,7 +101,11 @@ def setup(_: Invoke, yes: bool = False) -> None:
         interview.hold(ROOT, ask=not yes)
         if wrong := tables.findings(doctor.check(ROOT)):
             raise failure(f"{len(wrong)} to be put right; then run `invoke setup` again", 2)
-        print("Ready: `invoke release`")
+        print(
+            "Ready: `invoke release`\n"
+            "Complete task names in your shell: `invoke --print-completion-script bash` (or zsh, fish)\n"
+            "Check style, types and imports before each commit: `pre-commit install`"
+        )
 
 
 @task(help={"format": "lines, or json for machines"})

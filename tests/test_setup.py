@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -44,21 +46,19 @@ class Home:
         self.git("init", "--quiet")
         self.environment = {
             "HOME": str(self.home),
-            "SHELL": "/bin/bash",
-            "XDG_DATA_HOME": str(self.home / "data"),
             "PATH": f"{self.home}{os.pathsep}{os.environ['PATH']}",
-            "SETUP_DECLINED": "completion,hooks",
         }
 
-    def git(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        told = {"GIT_AUTHOR_NAME": "a", "GIT_COMMITTER_NAME": "a", "EMAIL": "a@example.org"}
+    def git(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return self.run(shlex.join(["git", *arguments]))
+
+    def run(self, command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as in a shell in which the project's environment is active."""
+        who = {"GIT_AUTHOR_NAME": "a", "GIT_COMMITTER_NAME": "a", "EMAIL": "a@example.org"}
+        path = f"{self.root}/.venv/bin{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | who | {"PATH": path}
         return subprocess.run(
-            ["git", *arguments],
-            cwd=self.root,
-            env=os.environ | told | environment,
-            capture_output=True,
-            text=True,
-            check=False,
+            ["/bin/sh", "-c", command], cwd=self.root, env=environment, capture_output=True, text=True, check=False
         )
 
     def setup(self, **environment: str) -> AbstractContextManager[Terminal]:
@@ -102,14 +102,11 @@ def test_without_a_terminal_it_makes_dotenv_for_its_owner_alone_and_finds_nothin
     assert newcomer.text(".env") == newcomer.text(".env.example")
 
 
-def test_with_yes_it_asks_nothing_and_offers_nothing_on_a_terminal(newcomer: Home) -> None:
-    environment = newcomer.environment | {"SETUP_DECLINED": ""}
-    with newcomer.project.on_a_terminal("setup", "--yes", **environment) as terminal:
+def test_with_yes_it_asks_nothing_on_a_terminal(newcomer: Home) -> None:
+    with newcomer.project.on_a_terminal("setup", "--yes", **newcomer.environment) as terminal:
         assert terminal.end() == 0, terminal.shown
     assert "[" not in terminal.shown.replace("\033[", "")
     assert newcomer.text(".env") == newcomer.text(".env.example")
-    assert not (newcomer.root / ".git/hooks/pre-commit").exists()
-    assert not (newcomer.home / "data").exists()
 
 
 def test_what_is_set_stays_as_it_is_byte_for_byte(newcomer: Home) -> None:
@@ -268,16 +265,15 @@ def test_an_interruption_keeps_what_was_answered_and_leaves_the_rest(newcomer: H
         assert terminal.end() == 130
 
 
-# Offers
+# What it names at its end
 
 
-def test_hooks_and_completion_are_made_where_they_are_wanted(newcomer: Home) -> None:
-    (newcomer.root / ".env").write_text("PLATFORM=local\nVM_HOST=\n")
-    place = newcomer.home / "data/bash-completion/completions/invoke"
-    with newcomer.setup(SETUP_DECLINED="") as terminal:
-        answer(terminal, (rf"in bash\? It goes to {place}\. \[y/N\] ", "y\n"), (r"git hook.*\[y/N\] ", "yes\n"))
-        terminal.end()
-    assert "complete -F _complete_invoke" in place.read_text()
+def test_the_two_commands_at_its_end_work_as_printed_and_it_runs_neither(newcomer: Home) -> None:
+    printed = newcomer.project.invoke("setup", **newcomer.environment)
+    assert not (newcomer.root / ".git/hooks/pre-commit").exists()
+    completion, install = re.findall(r"`(invoke --\S+ bash|pre-commit \w+)`", printed)
+    assert "complete -F _complete_invoke" in newcomer.run(completion).stdout
+    assert newcomer.run(install).returncode == 0
     (newcomer.root / "wrong.py").write_text("import  os\n")
     newcomer.git("add", "wrong.py")
     refused = newcomer.git("commit", "--message", "wrong")
@@ -286,54 +282,13 @@ def test_hooks_and_completion_are_made_where_they_are_wanted(newcomer: Home) -> 
     (newcomer.root / "wrong.py").write_text("TRUTH = 1\n")
     newcomer.git("add", "wrong.py")
     assert newcomer.git("commit", "--message", "right").returncode == 0
-    before = newcomer.files()
-    with newcomer.setup(SETUP_DECLINED="") as terminal:
-        terminal.end()
-    assert "[y/N]" not in terminal.shown
-    assert newcomer.files() == before
 
 
-def test_what_is_declined_is_not_offered_again(newcomer: Home) -> None:
-    (newcomer.root / ".env").write_text("PLATFORM=local\nVM_HOST=\n")
+def test_what_an_earlier_setup_wrote_into_dotenv_is_accepted(newcomer: Home) -> None:
+    (newcomer.root / ".env").write_text("PLATFORM=local\nVM_HOST=\nSETUP_DECLINED=completion,hooks\n")
     (newcomer.root / ".env").chmod(0o600)
-    with newcomer.setup(SETUP_DECLINED="") as terminal:
-        answer(terminal, (r"bash.*\[y/N\] ", "\n"), (r"git hook.*\[y/N\] ", "n\n"))
-        assert terminal.end() == 0
-    assert newcomer.text(".env") == "PLATFORM=local\nVM_HOST=\nSETUP_DECLINED=completion,hooks\n"
-    before = newcomer.files()
-    with newcomer.setup(SETUP_DECLINED="") as terminal:
-        assert terminal.end() == 0
-    assert "[y/N]" not in terminal.shown
-    assert newcomer.files() == before
-
-
-def test_a_hook_and_a_completion_of_the_users_own_are_left_alone(newcomer: Home) -> None:
-    (newcomer.root / ".env").write_text("PLATFORM=local\nVM_HOST=\n")
-    for own in (newcomer.root / ".git/hooks/pre-commit", newcomer.home / "data/bash-completion/completions/invoke"):
-        own.parent.mkdir(parents=True, exist_ok=True)
-        own.write_text("mine")
-    before = newcomer.files()
-    with newcomer.setup(SETUP_DECLINED="") as terminal:
-        terminal.end()
-    assert "[y/N]" not in terminal.shown
-    newcomer.git("config", "core.hooksPath", "elsewhere")
-    with newcomer.setup(SETUP_DECLINED="") as terminal:
-        terminal.end()
-    assert "[y/N]" not in terminal.shown
-    assert {name: content for name, content in newcomer.files().items() if content == b"mine"} == {
-        name: content for name, content in before.items() if content == b"mine"
-    }
-
-
-def test_zsh_is_told_to_read_its_completion_behind_what_is_in_its_settings(newcomer: Home) -> None:
-    (newcomer.root / ".env").write_text("PLATFORM=local\nVM_HOST=\n")
-    (newcomer.home / ".zshrc").write_text("mine")
-    with newcomer.setup(SETUP_DECLINED="hooks", SHELL="/usr/bin/zsh", ZDOTDIR="") as terminal:
-        answer(terminal, (r"in zsh.*\[y/N\] ", "y\n"))
-        terminal.end()
-    script = newcomer.home / "data/invoke/completion.zsh"
-    assert "compctl -K _complete_invoke" in script.read_text()
-    assert (newcomer.home / ".zshrc").read_text() == f"mine\n# Completion of invoke\nsource {script}\n"
+    assert "Ready" in newcomer.project.invoke("setup", **newcomer.environment)
+    assert "train" in newcomer.project.invoke("status", **newcomer.environment)
 
 
 # How a file is changed

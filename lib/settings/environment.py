@@ -36,7 +36,7 @@ class Environment(Struct, frozen=True):
     vm_known_hosts: str | None = None
     vm_folder: str = ".invoke-release"
     vm_silence_s: str = "60"
-    setup_declined: str | None = None
+    setup_declined: str | None = None  # an .env of version 0.1.0 may have it; ignored
 
 
 def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from lib.forks.client import Forks
 from lib.platforms.base import Finding
 from lib.settings import load
 from lib.settings.conda import ENVIRONMENT
-from lib.setup import offers
 from lib.setup.machine import disk, packages, python, pythons, uv
 from lib.setup.project import agreement, commit, environment_file, ignored, scripts
 
@@ -40,7 +39,7 @@ def pins(root: Path) -> Iterator[Finding]:
 
 
 def settings(root: Path) -> Iterator[Finding]:
-    """Check the settings, and with them the platform and what could be had."""
+    """Check the settings, and with them the platform."""
     try:
         loaded = load(root)
     except SettingsError as error:
@@ -52,5 +51,3 @@ def settings(root: Path) -> Iterator[Finding]:
             yield from platforms.connect(loaded, forks).check()
         except ReleaseError as error:
             yield Finding(what=f"platform {loaded.environment.platform}", fix=str(error).replace("\n", ". "))
-    for offer in offers.open_offers(root):
-        yield Finding(what=offer.name, hint=f"`invoke setup` offers to {offer.what}")

@@ -8,7 +8,6 @@ from lib import platforms
 from lib.errors import SettingsError
 from lib.settings.editing import DOTENV, SettingsFiles
 from lib.settings.questions import Answers, Question, Setting, Topic, one_of
-from lib.setup import offers
 from lib.terminal import prompts
 
 
@@ -27,13 +26,6 @@ def hold(root: Path, ask: bool) -> None:
     for topic in topics(root):
         if answers := answers_to(topic):
             note(SettingsFiles(root).write(answers))
-    for offer in offers.open_offers(root):
-        if prompts.asked(f"Shall invoke {offer.what}? It goes to {offer.place}."):
-            print(offer.take())
-        else:
-            SettingsFiles(root).write(
-                {Setting(DOTENV, offers.DECLINED): ",".join([*offers.declined(root), offer.name])}
-            )
 
 
 def topics(root: Path) -> Iterator[Topic]:
