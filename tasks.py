@@ -174,19 +174,18 @@ def report(_: Invoke) -> None:
 )
 def trace(_: Invoke, service: str = "aks", verify: bool = False, format: str = "text") -> None:
     """Tell what exactly a service serves: its image, model, run, commit, data and environment."""
-    from lib.explain.trace import links_from, serving
-    from lib.explain.trace_text import as_json, as_text
-    from lib.explain.verify import require, verified
+    from lib.explain import serving, trace
+    from lib.explain.verify import recompute, require_no_faults
 
     known(format, ["text", "json"])
     with release_context() as context:
-        found = serving(context, known(service, ["aci", "aks"]))
-        links = links_from(context, found)
+        live = serving.ask(context, known(service, ["aci", "aks"]))
+        links = trace.links(context, live)
         if verify:
-            links = verified(context, found, links)
-        print(as_json(links) if format == "json" else as_text(links))
+            links = recompute(context, live, links)
+        print(trace.as_json(links) if format == "json" else trace.as_text(links))
         if verify:
-            require(links)
+            require_no_faults(links)
 
 
 @task

@@ -150,7 +150,7 @@ def test_each_link_that_was_tampered_with_is_named_and_no_other(released: Projec
         "service": "its header X-Model-Version is 1, not 7",
         "image": f"{image}/service/score.py is not what was built",
         "commit": "model/train.py of the commit is not what the model was trained from",
-        "data": f"data.json of the run is not the one that was registered but {data[:12]}",
+        "data": f"data.json of the run, {data[:12]}, differs from the one that was registered",
         "promotion": f"the production pointer says version 7 of image {image.name[:12]}",
         "records": "model.json was not built on this evaluation.json",
     }
@@ -251,9 +251,9 @@ def test_a_version_that_was_deleted_is_told_and_what_is_known_is_shown(released:
     with stored(released, change.format("'now'"), change.format("NULL")):
         shown = released.invoke("trace")
         found = broken(released)
-    assert "diabetes version 1 is not in the registry any more" in shown
+    assert "diabetes version 1 is no longer in the registry" in shown
     assert "joblib 1.5.3" in shown
-    assert found["model"] == "diabetes version 1 is not in the registry any more"
+    assert found["model"] == "diabetes version 1 is no longer in the registry"
 
 
 def test_a_service_that_does_not_serve_is_an_error(project: Project, released: Project) -> None:

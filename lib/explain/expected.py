@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from lib.errors import ReleaseError
-from lib.explain.trace import Serving
+from lib.explain.serving import Serving
 from lib.files import digest
 from lib.forks import evaluation
 from lib.forks.client import CallError

@@ -1,34 +1,29 @@
-"""What exactly is serving: from the service that answers back to its image, model, run, commit, data and environment.
-
-It goes by what the service says and by what the platform keeps; the records may be those of another release.
-"""
+"""`invoke trace`: from a service back to its image, model, run, commit, data and environment, link by link."""
 
 import json
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from lib.errors import ReleaseError
+from lib.explain.serving import Serving
 from lib.files import digest_file
 from lib.git import DIRTY, git, names_of
-from lib.platforms.base import ModelVersion, Production
+from lib.platforms.base import ModelVersion
 from lib.platforms.outputs import read_data
 from lib.release import lineage
 from lib.release.fingerprints import FILE
-from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context
 from lib.settings.conda import pins
-from lib.webservice import Client
+from lib.terminal.progress import coloured
 
-HEADERS = ("X-Model", "X-Model-Version", "X-Image")
 CONDA = "conda_dependencies.yml"
+WIDTH = 13
 
 
 class Link(msgspec.Struct, kw_only=True):
-    """One link of the chain: what identifies it, and what is known of it. `faults` say what is not as it should be, as
-    far as it was `checked`.
-    """
+    """One link of the chain: its identifier, facts about it, and its faults. --verify sets `checked`."""
 
     link: str
     id: str
@@ -37,98 +32,50 @@ class Link(msgspec.Struct, kw_only=True):
     faults: list[str] = msgspec.field(default_factory=list)
 
 
-class Serving(msgspec.Struct, frozen=True, kw_only=True):
-    """What serves, and what the platform has of it: None or empty where it has nothing any more."""
-
-    target: str
-    service: str
-    scoring_uri: str
-    trouble: str
-    name: str
-    version: int
-    image: str
-    content: Path | None
-    model: ModelVersion | None
-    promotion: Production | None
-
-
-def serving(context: Context, target: str) -> Serving:
-    """Ask a service who answers, and the platform what that is. Raises ReleaseError where none answers, or no name."""
-    service, platform = service_of(context, target), context.platform
-    found = platform.find_service(service)
-    if found is None:
-        raise ReleaseError(f"service {service.name} was never deployed\n`invoke {target}` deploys it")
-    try:
-        answer = Client(found.scoring_uri, platform.keys(service)[0].reveal()).ask(method="GET")
-    except OSError as error:
-        raise ReleaseError(f"service {service.name} does not answer: {found.trouble or error}") from None
-    name, version, image = (answer.headers.get(header, "") for header in HEADERS)
-    if not version.isdigit() or not image:
-        raise ReleaseError(
-            f"service {service.name} does not say what it is: status {answer.status}, X-Model-Version {version!r}\n"
-            "service/score.py has to answer with the headers that docs/own-model.md names"
-        )
-    promoted = (one for one in platform.history() if (one.version, one.image) == (int(version), image))
-    return Serving(
-        target=target,
-        service=service.name,
-        scoring_uri=found.scoring_uri,
-        trouble=found.trouble,
-        name=name,
-        version=int(version),
-        image=image,
-        content=content_of(context, image),
-        model=platform.find_model(int(version)),
-        promotion=next(promoted, None),
-    )
-
-
-def content_of(context: Context, image: str) -> Path | None:
-    """Return an image's content, None where it is not there."""
-    try:
-        return context.platform.image_content(image)
-    except ReleaseError:
-        return None
-
-
-def links_from(context: Context, found: Serving) -> list[Link]:
+def links(context: Context, serving: Serving) -> list[Link]:
     """Return the links from the service back to its data."""
-    links = [service_link(found), image_link(context, found), model_link(found)]
-    if found.model:
-        links += [run_link(found.model), commit_link(context, found.model), data_link(context, found.model)]
-    return [*links, environment_link(found), promotion_link(found)]
+    chain = [_service(serving), _image(context, serving), _model(serving)]
+    if serving.model:
+        chain += [_run(serving.model), _commit(context, serving.model), _data(context, serving.model)]
+    return [*chain, _environment(serving), _promotion(serving)]
 
 
-def service_link(found: Serving) -> Link:
-    """Tell which service answers, and as what."""
-    answers = {"model": found.name, "version": found.version, "image": found.image}
-    return Link(link="service", id=found.service, facts={"address": found.scoring_uri, **answers})
+def as_json(links: list[Link]) -> str:
+    """Return the links as JSON, by name."""
+    return msgspec.json.format(msgspec.json.encode({link.link: link for link in links}), indent=2).decode()
 
 
-def image_link(context: Context, found: Serving) -> Link:
-    """Tell where the image is, and what it holds."""
-    link = Link(link="image", id=found.image)
-    if found.content is None:
-        link.faults.append(f"image {found.image[:12]} is not there any more")
+def as_text(links: list[Link]) -> str:
+    """Return the links as text, a block for each."""
+    return "\n".join(line for link in links for line in _block(link))
+
+
+def _service(serving: Serving) -> Link:
+    answers = {"model": serving.name, "version": serving.version, "image": serving.image}
+    return Link(link="service", id=serving.service, facts={"address": serving.scoring_uri, **answers})
+
+
+def _image(context: Context, serving: Serving) -> Link:
+    link = Link(link="image", id=serving.image)
+    if serving.content is None:
+        link.faults.append(f"image {serving.image[:12]} no longer exists")
         return link
-    link.facts["location"] = context.platform.find_image(found.image)
-    link.facts["files"] = sorted(path.name for path in (found.content / "service").glob("*") if path.is_file())
+    link.facts["location"] = context.platform.find_image(serving.image)
+    link.facts["files"] = sorted(path.name for path in (serving.content / "service").glob("*") if path.is_file())
     return link
 
 
-def model_link(found: Serving) -> Link:
-    """Tell which version of the registry it is."""
-    model, link = found.model, Link(link="model", id=f"{found.name} version {found.version}")
+def _model(serving: Serving) -> Link:
+    model, link = serving.model, Link(link="model", id=f"{serving.name} version {serving.version}")
     if model is None:
-        link.faults.append(f"{link.id} is not in the registry any more")
+        link.faults.append(f"{link.id} is no longer in the registry")
         return link
-    told = {"sha256": model.sha256, "registered": model.created_at}
-    link.facts = told | {name: model.tags[name] for name in ("metric", "outcome") if name in model.tags}
+    link.facts = {"sha256": model.sha256, "registered": model.created_at}
+    link.facts |= {name: model.tags[name] for name in ("metric", "outcome") if name in model.tags}
     return link
 
 
-def run_link(model: ModelVersion) -> Link:
-    """Tell which run made the model, where, when and with what parameters."""
+def _run(model: ModelVersion) -> Link:
     inputs = lineage.inputs_of(model.tags)
     facts: dict[str, Any] = {
         "where": model.tags.get("compute"),
@@ -141,23 +88,21 @@ def run_link(model: ModelVersion) -> Link:
     return Link(link="run", id=model.run_id, facts={name: value for name, value in facts.items() if value})
 
 
-def commit_link(context: Context, model: ModelVersion) -> Link:
-    """Tell from which commit it was trained, and whether this clone has it."""
-    whole, root = model.tags.get("commit", ""), context.settings.root
-    commit = whole.removesuffix(DIRTY)
-    link = Link(link="commit", id=commit or "not known, it was trained outside of git")
+def _commit(context: Context, model: ModelVersion) -> Link:
+    tag, root = model.tags.get("commit", ""), context.settings.root
+    commit = tag.removesuffix(DIRTY)
+    link = Link(link="commit", id=commit or "unknown: the model was trained outside git")
     if commit:
         link.facts["subject"] = git(root, "log", "-1", "--format=%s", commit) or "not in this clone"
-        link.facts["files"] = "not all committed" if whole.endswith(DIRTY) else "as committed"
-    there = names_of(root, commit)
-    inputs = lineage.inputs_of(model.tags) if there else {}
-    if missing := [name for name, value in inputs.items() if value.startswith(FILE) and name not in there]:
-        link.facts["not_in_it"] = missing
+        link.facts["files"] = "not all committed" if tag.endswith(DIRTY) else "as committed"
+    names = names_of(root, commit)
+    inputs = lineage.inputs_of(model.tags) if names else {}
+    if absent := [name for name, value in inputs.items() if value.startswith(FILE) and name not in names]:
+        link.facts["not_in_it"] = absent
     return link
 
 
-def data_link(context: Context, model: ModelVersion) -> Link:
-    """Tell what identifies the data."""
+def _data(context: Context, model: ModelVersion) -> Link:
     link = Link(link="data", id=model.tags.get("data", ""))
     try:
         link.facts = read_data(context.platform.output(model.run_id, "data.json"))
@@ -166,24 +111,38 @@ def data_link(context: Context, model: ModelVersion) -> Link:
     return link
 
 
-def environment_link(found: Serving) -> Link:
-    """Tell which environment serves, and whether the model was trained with the same."""
+def _environment(serving: Serving) -> Link:
     link = Link(link="environment", id="")
-    if found.content and (found.content / CONDA).is_file():
-        link.id = digest_file(found.content / CONDA)
+    if serving.content and (serving.content / CONDA).is_file():
+        link.id = digest_file(serving.content / CONDA)
         try:
-            link.facts["packages"] = pins(found.content / CONDA)
+            link.facts["packages"] = pins(serving.content / CONDA)
         except ReleaseError as error:
             link.faults.append(str(error).splitlines()[0])
-    trained = lineage.inputs_of(found.model.tags).get(f"config/{CONDA}", "") if found.model else ""
-    if trained:
-        same = f"sha256:{link.id}".startswith(trained)
-        link.facts["trained_with"] = "the same" if same else f"another, {trained}"
+    trained_with = lineage.inputs_of(serving.model.tags).get(f"config/{CONDA}", "") if serving.model else ""
+    if trained_with:
+        same = f"sha256:{link.id}".startswith(trained_with)  # tags have shortened digests
+        link.facts["trained_with"] = "the same" if same else f"another, {trained_with}"
     return link
 
 
-def promotion_link(found: Serving) -> Link:
-    """Tell who moved the production pointer there, when, and on what evidence."""
-    if found.promotion is None:
+def _promotion(serving: Serving) -> Link:
+    if serving.promotion is None:
         return Link(link="promotion", id="never promoted")
-    return Link(link="promotion", id=found.promotion.since, facts={**found.promotion.evidence})
+    return Link(link="promotion", id=serving.promotion.since, facts={**serving.promotion.evidence})
+
+
+def _block(link: Link) -> Iterator[str]:
+    word = coloured("  broken", "failed") if link.faults else coloured("  ok", "done") if link.checked else ""
+    yield f"{link.link:<{WIDTH}}{link.id}{word}"
+    for name, value in link.facts.items():
+        if value not in ("", None):
+            yield f"{'':<{WIDTH}}{name.replace('_', ' ')}: {_line(value)}"
+    for fault in link.faults:
+        yield f"{'':<{WIDTH}}{coloured(fault, 'failed')}"
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,4 +1,4 @@
-"""Recompute what a trace tells: each link against the one that names it."""
+"""`invoke trace --verify`: recompute every digest of a trace, and compare the service's answers with the model's."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -7,168 +7,159 @@ import msgspec
 
 from lib.errors import ReleaseError
 from lib.explain.expected import expectation
-from lib.explain.trace import CONDA, Link, Serving
+from lib.explain.serving import Serving
+from lib.explain.trace import CONDA, Link
 from lib.files import digest, digest_file
 from lib.git import DIRTY, committed, names_of
 from lib.image.assemble import MODEL_PATH, faults, manifest
 from lib.platforms.outputs import MODEL, OUTPUTS
 from lib.release import lineage
 from lib.release.fingerprints import FILE
-from lib.release.records import ModelRecord, Record, task_of
+from lib.release.records import ModelRecord, task_of
 from lib.release.steps import STEPS
 from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context
 from lib.webservice import Client
 
-Check = Callable[[Context, Serving], Iterator[str]]
 
-
-def verified(context: Context, found: Serving, links: list[Link]) -> list[Link]:
-    """Return the links with every fault that recomputing finds, and the records as one more link."""
+def recompute(context: Context, serving: Serving, links: list[Link]) -> list[Link]:
+    """Return the links with the faults that recomputing finds, and the local records as one more link."""
     records = Link(link="records", id=str(context.records.folder))
     return [
         msgspec.structs.replace(
-            link, checked=True, faults=list(dict.fromkeys([*link.faults, *faults_of(link, context, found)]))
+            link, checked=True, faults=list(dict.fromkeys([*link.faults, *_faults(link, context, serving)]))
         )
         for link in [*links, records]
     ]
 
 
-def require(links: list[Link]) -> None:
+def require_no_faults(links: list[Link]) -> None:
     """Raise ReleaseError that names each broken link."""
-    if broken := [f"{link.link} is broken: {fault}" for link in links for fault in link.faults]:
-        raise ReleaseError("\n".join(broken))
+    if lines := [f"{link.link} is broken: {fault}" for link in links for fault in link.faults]:
+        raise ReleaseError("\n".join(lines))
 
 
-def faults_of(link: Link, context: Context, found: Serving) -> Iterator[str]:
-    """Yield what the check of a link finds; what cannot be read is a fault, too."""
+def _faults(link: Link, context: Context, serving: Serving) -> Iterator[str]:
     try:
-        yield from CHECKS[link.link](context, found)
-    except ReleaseError as error:
+        yield from CHECKS[link.link](context, serving)
+    except ReleaseError as error:  # a file that cannot be read is a fault, too
         yield str(error).splitlines()[0]
 
 
-def service_faults(context: Context, found: Serving) -> Iterator[str]:
-    """Compare who answers with what the platform keeps, and the answers with what the registered model predicts."""
-    if found.trouble:
-        yield found.trouble
+def _service(context: Context, serving: Serving) -> Iterator[str]:
+    """Compare the service's answers with the predictions of the registered model."""
+    if serving.trouble:
+        yield serving.trouble
     try:
-        files = model_files(context, found)
-    except ReleaseError:  # the model's and the run's own checks tell of it
+        files = _model_files(context, serving)
+    except ReleaseError:  # reported by the checks of the model and of the run
         return
-    expected = expectation(context, found, files)
-    key = context.platform.keys(service_of(context, found.target))[0]
-    if fault := Client(found.scoring_uri, key.reveal()).mismatch(expected["rows"], expected["predictions"]):
+    expected = expectation(context, serving, files)
+    key = context.platform.keys(service_of(context, serving.target))[0]
+    if fault := Client(serving.scoring_uri, key.reveal()).mismatch(expected["rows"], expected["predictions"]):
         yield fault
 
 
-def model_files(context: Context, found: Serving) -> dict[str, str]:
-    """Return the files with which the registered model predicts. Raises ReleaseError where one is not as it was."""
-    if found.model is None:
-        raise ReleaseError("the model is not registered any more")
-    holdout = context.platform.output(found.model.run_id, "holdout.json")
-    model = context.platform.model_file(found.version)
+def _model_files(context: Context, serving: Serving) -> dict[str, str]:
+    if serving.model is None:
+        raise ReleaseError("the model is no longer registered")
+    holdout = context.platform.output(serving.model.run_id, "holdout.json")
+    model = context.platform.model_file(serving.version)
     return {"model": str(model), "holdout": str(holdout)}
 
 
-def image_faults(_context: Context, found: Serving) -> Iterator[str]:
-    """Compare the image's files with its manifest, and the manifest with the digest that the service says."""
-    if found.content:
-        yield from faults(found.content, found.image)
+def _image(_context: Context, serving: Serving) -> Iterator[str]:
+    """Compare the image's files with its manifest, and the manifest with the digest in the service's header."""
+    if serving.content:
+        yield from faults(serving.content, serving.image)
 
 
-def model_faults(context: Context, found: Serving) -> Iterator[str]:
-    """Compare the registered model with its digest, and with the model of the image."""
-    if found.model is None:
+def _model(context: Context, serving: Serving) -> Iterator[str]:
+    """Compare the registered model with its digest, and with the model in the image."""
+    if serving.model is None:
         return
-    if digest_file(context.platform.model_file(found.version)) != found.model.sha256:
-        yield "the file is not the one that was registered"
-    if found.content:
-        held = manifest(found.content).get(MODEL_PATH, "")
-        if held != found.model.sha256:
-            yield f"the image holds another model, {held[:12]}"
+    if digest_file(context.platform.model_file(serving.version)) != serving.model.sha256:
+        yield "its file differs from the one that was registered"
+    if serving.content:
+        in_image = manifest(serving.content).get(MODEL_PATH, "")
+        if in_image != serving.model.sha256:
+            yield f"the image holds another model, {in_image[:12]}"
 
 
-def run_faults(context: Context, found: Serving) -> Iterator[str]:
+def _run(context: Context, serving: Serving) -> Iterator[str]:
     """Read each output of the run, which the platform verifies, and compare its model with the registered one."""
-    if found.model is None:
+    if serving.model is None:
         return
     for filename in OUTPUTS:
         try:
-            sha256 = digest_file(context.platform.output(found.model.run_id, filename))
+            sha256 = digest_file(context.platform.output(serving.model.run_id, filename))
         except ReleaseError as error:
             yield str(error).splitlines()[0]
             continue
-        if filename == MODEL and sha256 != found.model.sha256:
+        if filename == MODEL and sha256 != serving.model.sha256:
             yield f"{filename} is not the model that was registered"
 
 
-def data_faults(context: Context, found: Serving) -> Iterator[str]:
-    """Compare what identifies the data with the digest that was registered."""
-    if found.model is None:
+def _data(context: Context, serving: Serving) -> Iterator[str]:
+    """Compare the run's data.json with the digest that was registered."""
+    if serving.model is None:
         return
-    sha256 = digest_file(context.platform.output(found.model.run_id, "data.json"))
-    if sha256 != found.model.tags.get("data"):
-        yield f"data.json of the run is not the one that was registered but {sha256[:12]}"
+    sha256 = digest_file(context.platform.output(serving.model.run_id, "data.json"))
+    if sha256 != serving.model.tags.get("data"):
+        yield f"data.json of the run, {sha256[:12]}, differs from the one that was registered"
 
 
-def commit_faults(context: Context, found: Serving) -> Iterator[str]:
-    """Compare the files of the commit, where this clone has it, with those that the model was trained from.
+def _commit(context: Context, serving: Serving) -> Iterator[str]:
+    """Compare the commit's files with those that the model was trained from, if this clone has the commit.
 
-    Data may be kept out of git.
+    Data may be missing in the commit, since many projects keep it out of git.
     """
-    commit, root = found.model.tags.get("commit", "") if found.model else "", context.settings.root
-    inputs = lineage.inputs_of(found.model.tags) if found.model else {}
-    there = set() if commit.endswith(DIRTY) else names_of(root, commit)
-    for name, sha256 in inputs.items() if there else ():
-        contents = committed(root, commit, name) if name in there else []
-        if contents and not any(f"{FILE}{digest(one)}".startswith(sha256) for one in contents):
+    commit, root = serving.model.tags.get("commit", "") if serving.model else "", context.settings.root
+    inputs = lineage.inputs_of(serving.model.tags) if serving.model else {}
+    names = set() if commit.endswith(DIRTY) else names_of(root, commit)
+    for name, sha256 in inputs.items() if names else ():
+        contents = committed(root, commit, name) if name in names else []
+        if contents and not any(f"{FILE}{digest(content)}".startswith(sha256) for content in contents):
             yield f"{name} of the commit is not what the model was trained from"
-        if name not in there and name.startswith(("model/", "config/")):
+        if name not in names and name.startswith(("model/", "config/")):
             yield f"{name}, which the model was trained from, is not in the commit"
 
 
-def environment_faults(_context: Context, found: Serving) -> Iterator[str]:
-    """Compare the environment's file with what the image says of it."""
-    if found.content and manifest(found.content).get(CONDA) != digest_file(found.content / CONDA):
-        yield f"{found.content / CONDA} is not what was built"
+def _environment(_context: Context, serving: Serving) -> Iterator[str]:
+    """Compare the image's conda file with the image's manifest."""
+    if serving.content and manifest(serving.content).get(CONDA) != digest_file(serving.content / CONDA):
+        yield f"{serving.content / CONDA} was changed after the image was built"
 
 
-def promotion_faults(context: Context, found: Serving) -> Iterator[str]:
-    """Compare what the production service serves with what the production pointer says."""
-    now = context.platform.production()
-    if found.target == "aks" and (now is None or (now.version, now.image) != (found.version, found.image)):
-        there = f"version {now.version} of image {now.image[:12]}" if now else "nothing"
-        yield f"the production pointer says {there}"
+def _promotion(context: Context, serving: Serving) -> Iterator[str]:
+    """Compare what the production service serves with the production pointer."""
+    production = context.platform.production()
+    serves = (serving.version, serving.image)
+    if serving.target == "aks" and (production is None or (production.version, production.image) != serves):
+        target = f"version {production.version} of image {production.image[:12]}" if production else "nothing"
+        yield f"the production pointer says {target}"
 
 
-def record_faults(context: Context, found: Serving) -> Iterator[str]:
-    """Compare the records of what serves with each other: each names the digest of the one before.
-
-    One that is younger than the record after it belongs to a release that has begun since, which is no fault.
-    """
-    read = [(step, context.records.read(step.record, task_of(step.name))) for step in STEPS]
-    there = [(step.record.filename, *one) for step, one in read if one]
-    if not any(isinstance(record, ModelRecord) and record.version == found.version for _, record, _ in there):
+def _records(context: Context, serving: Serving) -> Iterator[str]:
+    """Check that each record of the version that serves has the digest of the record before it."""
+    entries = [(step, context.records.read(step.record, task_of(step.name))) for step in STEPS]
+    records = [(step.record.filename, *entry) for step, entry in entries if entry]
+    if not any(isinstance(record, ModelRecord) and record.version == serving.version for _, record, _ in records):
         return
-    for (before, first, sha256), (after, second, _) in itertools.pairwise(there):
-        if second.previous != sha256 and not since(first, second):
-            yield f"{after} was not built on this {before}"
+    for (first_name, first, sha256), (second_name, second, _) in itertools.pairwise(records):
+        # A first record that is younger than the second belongs to a later release that is not complete: no fault.
+        if second.previous != sha256 and first.created_at <= second.created_at:
+            yield f"{second_name} was not built on this {first_name}"
 
 
-def since(first: Record, second: Record) -> bool:
-    """Tell whether a record was written anew after the one that follows it."""
-    return first.created_at > second.created_at
-
-
-CHECKS: dict[str, Check] = {
-    "service": service_faults,
-    "image": image_faults,
-    "model": model_faults,
-    "run": run_faults,
-    "commit": commit_faults,
-    "data": data_faults,
-    "environment": environment_faults,
-    "promotion": promotion_faults,
-    "records": record_faults,
+CHECKS: dict[str, Callable[[Context, Serving], Iterator[str]]] = {
+    "service": _service,
+    "image": _image,
+    "model": _model,
+    "run": _run,
+    "commit": _commit,
+    "data": _data,
+    "environment": _environment,
+    "promotion": _promotion,
+    "records": _records,
 }
