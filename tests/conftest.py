@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("tests.project")  # so that its asserts, too, tell what they compared
+pytest.register_assert_rewrite("tests.support")  # so that its asserts, too, tell what they compared
 
 from tests.azure.loopback import LoopbackAzure  # noqa: E402 - as above
-from tests.project import AzureProject, Project  # noqa: E402
+from tests.support.project import AzureProject, Project  # noqa: E402
 
 # Started in the background, as CI may be, this process ignores Ctrl-C, and so would the releases that get it here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -49,12 +49,12 @@ def azure_project(tmp_path: Path, azure: LoopbackAzure) -> Iterator[AzureProject
 
 
 @pytest.fixture(scope="module")
-def one(ground: Any) -> Any:
+def version_1(ground: Any) -> Any:
     """Give a registered version in the module's own ground: a workspace of a platform."""
     return ground.version(0.05)
 
 
 @pytest.fixture(scope="module")
-def two(ground: Any, one: Any) -> Any:
+def version_2(ground: Any, version_1: Any) -> Any:
     """Give another version, registered after the first."""
     return ground.version(0.5)

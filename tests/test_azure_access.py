@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.azure.loopback import LoopbackAzure
-from tests.project import LIMIT_S, AzureProject, Project, changed, error
+from tests.support.project import LIMIT_S, AzureProject, Project, changed, error
 
 TOML = "config/release.toml"
 OTHER = "00000000-1111-4000-8000-00000000ffff"
@@ -91,7 +91,7 @@ def test_the_service_principal_goes_first_and_the_order_is_printed(project: Azur
     assert f"service principal {project.azure.identity.client} of .env" in said
     assert ORDER in said
     assert cli.asked() == []
-    assert project.azure.identity.secret not in said  # defect 26
+    assert project.azure.identity.secret not in said
 
 
 def test_the_login_of_the_azure_cli_goes_next_and_is_enough_to_train(project: AzureProject, cli: AzureCli) -> None:
@@ -120,7 +120,7 @@ def test_whoever_is_not_let_in_is_told_why(project: AzureProject, given: dict[st
         project.azure.fault(fault, "GET management" if fault == "forbidden" else "", times=0)
     found = error(project, "workspace", expect=1, **given)
     assert said in found
-    assert "hunter2" not in found  # defect 26
+    assert "hunter2" not in found
     assert project.azure.identity.secret not in found
     assert writes(project) == []
 
@@ -169,7 +169,7 @@ def test_a_part_of_the_sign_in_settings_is_not_enough(project: AzureProject, mis
 # The workspace
 
 
-def test_a_workspace_that_is_missing_is_refused(project: AzureProject) -> None:  # defect 11
+def test_a_workspace_that_is_missing_is_refused(project: AzureProject) -> None:
     found = error(project, "workspace", expect=4, AZURE_WORKSPACE_NAME="missing")
     assert "workspace missing is not in resource group release" in found
     assert 'azureml.create = ["workspace"]' in found
@@ -193,7 +193,7 @@ def test_a_workspace_is_created_once_where_that_is_allowed_with_its_group(projec
 
 
 @pytest.mark.slow
-def test_no_other_error_creates_a_workspace(project: AzureProject) -> None:  # defects 1 and 11
+def test_no_other_error_creates_a_workspace(project: AzureProject) -> None:
     with changed(project, TOML, 'create = ["aks"]', 'create = ["workspace"]'):
         project.azure.fault("error", "GET management.*/workspaces/broken$", times=0)
         project.azure.fault("forbidden", "GET management.*/workspaces/closed$", times=0)
@@ -242,7 +242,7 @@ def test_setup_says_a_fix_for_each_thing_that_is_missing(project: AzureProject) 
         assert "run `invoke attach`" in project.invoke("setup", expect=2)
     said = project.invoke("setup", expect=2, AZURE_CLIENT_SECRET="hunter2")
     assert "the client secret is wrong" in said
-    assert "hunter2" not in said  # defect 26
+    assert "hunter2" not in said
     assert writes(project) == []
 
 

@@ -16,8 +16,8 @@ from sklearn.datasets import load_diabetes
 
 from tests.azure.loopback import LoopbackAzure
 from tests.azure.sdk import Sdk
-from tests.project import LIMIT_S, ROOT, AzureProject, error, eventually
-from tests.terminal import INTERRUPT
+from tests.support.project import LIMIT_S, ROOT, AzureProject, error, eventually
+from tests.support.terminal import INTERRUPT
 
 TOML = "config/release.toml"
 VM = "/subscriptions/5ab5c819-0000-4000-8000-00000000a0a2/resourceGroups/r/providers/Microsoft.Compute/virtualMachines/"
@@ -103,7 +103,7 @@ def test_attach_says_which_settings_are_missing(project: AzureProject, missing: 
 
 
 @pytest.mark.slow
-def test_a_vm_is_attached_once_and_what_differs_is_told(project: AzureProject) -> None:  # defect 26
+def test_a_vm_is_attached_once_and_what_differs_is_told(project: AzureProject) -> None:
     assert "VM training-vm is attached as somebody" in project.invoke("attach", **ATTACHING)
     assert "VM training-vm is attached already" in project.invoke("attach", **ATTACHING)
     assert len(made(project)) == 1
@@ -147,9 +147,7 @@ def test_a_vm_that_cannot_be_attached_is_told(project: AzureProject) -> None:
 
 
 @pytest.mark.parametrize("compute", ["env", "vm", "cluster"])
-def test_a_run_is_made_of_the_model_alone_and_leaves_its_lineage(
-    project: AzureProject, sdk: Sdk, compute: str
-) -> None:  # defect 22
+def test_a_run_is_made_of_the_model_alone_and_leaves_its_lineage(project: AzureProject, sdk: Sdk, compute: str) -> None:
     go = waiting(project)
     go.touch()
     (project.root / "model/__pycache__").mkdir(exist_ok=True)
@@ -216,7 +214,7 @@ def in_git(project: AzureProject) -> str:
 
 
 @pytest.mark.slow
-def test_a_cluster_is_created_once_and_only_where_that_is_allowed(project: AzureProject) -> None:  # defects 11 and 14
+def test_a_cluster_is_created_once_and_only_where_that_is_allowed(project: AzureProject) -> None:
     project.edit(TOML, 'compute = "local"', 'compute = "cluster"')
     found = error(project, "train", expect=4)
     assert "compute training is not in the workspace" in found
@@ -235,7 +233,7 @@ def test_a_cluster_is_created_once_and_only_where_that_is_allowed(project: Azure
     assert "Nothing to be removed" in project.invoke("destroy", "--kind", "compute", "--yes")
 
 
-def test_a_compute_that_was_there_is_not_removed(project: AzureProject, sdk: Sdk) -> None:  # defect 16
+def test_a_compute_that_was_there_is_not_removed(project: AzureProject, sdk: Sdk) -> None:
     asked = "AmlCompute.provisioning_configuration('STANDARD_D2_V2', max_nodes=1)"
     sdk(f"ComputeTarget.create(workspace(name), 'training', {asked})", name=project.workspace)
     project.azure.forget_requests()
@@ -269,7 +267,7 @@ def test_a_cluster_that_is_never_ready_is_waited_for_within_a_limit(project: Azu
     assert len(made(project)) == 1
 
 
-def test_a_run_that_fails_is_shown_with_the_end_of_its_log(project: AzureProject, sdk: Sdk) -> None:  # defect 22
+def test_a_run_that_fails_is_shown_with_the_end_of_its_log(project: AzureProject, sdk: Sdk) -> None:
     on_cluster(project)
     project.edit("model/train.py", FIT, '    print("before it")\n    raise ValueError("no good data")\n' + FIT)
     told = project.invoke("train", expect=1)
@@ -284,7 +282,7 @@ def test_a_run_that_fails_is_shown_with_the_end_of_its_log(project: AzureProject
     assert "failed" in project.invoke("status")
 
 
-def test_a_run_that_is_cancelled_is_no_success(project: AzureProject, sdk: Sdk) -> None:  # defect 22
+def test_a_run_that_is_cancelled_is_no_success(project: AzureProject, sdk: Sdk) -> None:
     on_cluster(project)
     waiting(project)
     with project.start("train") as process:

@@ -13,17 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 import requests
-from test_platform_contract import FORGOTTEN, Ground
 
 from lib import platforms
 from lib.errors import ReleaseError, UnhealthyError
 from lib.platforms.base import ModelVersion, Platform
 from lib.settings import Autoscale, Secret, Service
 from tests.azure.loopback import LoopbackAzure
-from tests.project import AzureProject, changed
+from tests.support.ground import FORGOTTEN, Ground, quietly
+from tests.support.project import AzureProject, changed
 
 TOML = "config/release.toml"
-BROKEN = "\ndef init():\n    raise RuntimeError('this score.py is broken')\n"
 pytestmark = FORGOTTEN
 
 
@@ -126,30 +125,30 @@ def cached(ground: AzureWorkspace) -> Platform:
     ("what", "fault"), sorted({*itertools.product(READS, ["throttle", "error", "reset"])} - LEFT_OUT)
 )
 def test_a_read_that_fails_twice_is_asked_again(
-    ground: AzureWorkspace, one: ModelVersion, what: str, fault: str
+    ground: AzureWorkspace, version_1: ModelVersion, what: str, fault: str
 ) -> None:
     match, ask = READS[what]
-    expected = ask(ground, one)
+    expected = ask(ground, version_1)
     ground.azure.fault(fault, match, times=2, retry_after_s=0)
-    assert ask(ground, one) == expected
+    assert ask(ground, version_1) == expected
     assert ground.azure.faults() == []
 
 
-def test_the_wait_that_azure_asks_for_is_kept(ground: AzureWorkspace, one: ModelVersion) -> None:
+def test_the_wait_that_azure_asks_for_is_kept(ground: AzureWorkspace, version_1: ModelVersion) -> None:
     ground.azure.fault("throttle", "GET .*/models/", retry_after_s=2)
     begin = time.monotonic()
-    assert ground.platform.find_model(1) == one
+    assert ground.platform.find_model(1) == version_1
     assert time.monotonic() - begin >= 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500])
-def test_a_fault_that_lasts_is_told(ground: AzureWorkspace, one: ModelVersion, status: int) -> None:
+def test_a_fault_that_lasts_is_told(ground: AzureWorkspace, version_1: ModelVersion, status: int) -> None:
     ground.azure.fault("throttle" if status == 429 else "error", "GET .*/models/", times=0, retry_after_s=0)
     failing(lambda: ground.platform.find_model(1), f"Azure answers {status}", "Try again later")
 
 
-def test_no_permission_is_told_at_once(ground: AzureWorkspace, one: ModelVersion) -> None:
+def test_no_permission_is_told_at_once(ground: AzureWorkspace, version_1: ModelVersion) -> None:
     ground.azure.fault("forbidden", "GET .*/models/", times=0)
     failing(lambda: ground.platform.find_model(1), "the permission is missing")
     assert len(ground.requests(method="GET", path="/models/")) == 1
@@ -158,8 +157,8 @@ def test_no_permission_is_told_at_once(ground: AzureWorkspace, one: ModelVersion
 # Lost answers
 
 
-def test_a_lost_answer_makes_no_second_version(ground: AzureWorkspace, one: ModelVersion) -> None:
-    run = ground.platform.train(ground.job(0.7), len)
+def test_a_lost_answer_makes_no_second_version(ground: AzureWorkspace, version_1: ModelVersion) -> None:
+    run = ground.platform.train(ground.job(0.7), quietly)
     before = len(ground.things("models"))
     ground.azure.fault("reset", "POST .*/models$", after=True)
     made = ground.platform.register(run.run_id, {})
@@ -175,11 +174,11 @@ def test_a_lost_answer_makes_no_second_run(ground: AzureWorkspace, compute: str)
     before = set(ground.things("runs"))
     ground.azure.fault("reset", "POST .*/(localrun|snapshotrun)$", after=True)
     if compute == "local":  # what was to be run on this machine was in the answer
-        failing(lambda: platform.train(job, len), "Azure cannot be reached")
+        failing(lambda: platform.train(job, quietly), "Azure cannot be reached")
         (lost,) = set(ground.things("runs")) - before
         assert platform.running(job.fingerprint) is None
         before.add(lost)
-    run = platform.train(job, len)
+    run = platform.train(job, quietly)
     assert ground.azure.faults() == []
     assert platform.find_run(job.fingerprint) == run
     assert set(ground.things("runs")) - before == {run.run_id}
@@ -188,10 +187,10 @@ def test_a_lost_answer_makes_no_second_run(ground: AzureWorkspace, compute: str)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["aci", "aks"])
 def test_a_lost_answer_makes_no_second_service(
-    ground: AzureWorkspace, one: ModelVersion, two: ModelVersion, kind: str
+    ground: AzureWorkspace, version_1: ModelVersion, version_2: ModelVersion, kind: str
 ) -> None:
     service = named(ground, kind)
-    first, second = ground.deployment(service, one), ground.deployment(service, two)
+    first, second = ground.deployment(service, version_1), ground.deployment(service, version_2)
     for deployment in (first, second):
         ground.azure.fault("reset", f"(POST .*/services|PATCH .*/services/{service.name})$", after=True)
         try:
@@ -211,11 +210,13 @@ def test_a_lost_answer_makes_no_second_service(
 def test_a_run_that_never_ends_is_cancelled(ground: AzureWorkspace) -> None:
     ground.azure.fault("never-ending", "run ")
     job = ground.job(0.9, timeout_s=2)
-    failing(lambda: ground.platform.train(job, len), "train.timeout_s = 2", "was cancelled")
+    failing(lambda: ground.platform.train(job, quietly), "train.timeout_s = 2", "was cancelled")
     assert ground.platform.running(job.fingerprint) is None
 
 
-def test_an_image_that_is_never_built_is_waited_for_within_a_limit(ground: AzureWorkspace, one: ModelVersion) -> None:
+def test_an_image_that_is_never_built_is_waited_for_within_a_limit(
+    ground: AzureWorkspace, version_1: ModelVersion
+) -> None:
     ground.azure.fault("never-ending", "image ")
     platform, ground.platform = ground.platform, ground.limited(build_timeout_s=1)
     try:
@@ -226,9 +227,9 @@ def test_an_image_that_is_never_built_is_waited_for_within_a_limit(ground: Azure
 
 @pytest.mark.parametrize("kind", ["aci", "aks"])
 def test_a_service_that_is_never_ready_is_waited_for_within_a_limit(
-    ground: AzureWorkspace, one: ModelVersion, kind: str
+    ground: AzureWorkspace, version_1: ModelVersion, kind: str
 ) -> None:
-    deployment = ground.deployment(named(ground, kind), one)
+    deployment = ground.deployment(named(ground, kind), version_1)
     ground.platform.find_service(deployment.service)
     ground.azure.fault("never-ending", "service ")
     platform = ground.limited(deploy_timeout_s=1)
@@ -246,8 +247,8 @@ def test_a_service_that_is_never_ready_is_waited_for_within_a_limit(
 
 
 def test_an_image_that_cannot_be_built_is_told_with_the_end_of_its_log(
-    ground: AzureWorkspace, one: ModelVersion
-) -> None:  # issue: failing builds found late
+    ground: AzureWorkspace, version_1: ModelVersion
+) -> None:
     ground.azure.fault("failed", "image ", message="ERROR: no matching distribution found for scikit-learn==1.9.1")
     failing(
         lambda: ground.image(1, "\n# failed\n"),
@@ -262,10 +263,10 @@ def test_an_image_that_cannot_be_built_is_told_with_the_end_of_its_log(
 @pytest.mark.parametrize("kind", ["aci", "aks"])
 @pytest.mark.parametrize("fault", ["failed", "crash", "quota"])
 def test_a_deployment_that_fails_is_told_and_the_former_version_serves(
-    ground: AzureWorkspace, one: ModelVersion, two: ModelVersion, kind: str, fault: str
-) -> None:  # defects 12 and 17
+    ground: AzureWorkspace, version_1: ModelVersion, version_2: ModelVersion, kind: str, fault: str
+) -> None:
     service = named(ground, kind)
-    first, second = ground.deployment(service, one), ground.deployment(service, two)
+    first, second = ground.deployment(service, version_1), ground.deployment(service, version_2)
     said = "the 8 cores are gone"
     ground.azure.fault(fault, f"service {service.name}", message=said)
     failing(lambda: ground.platform.deploy(first), service.name, said, "none was put back", lines=8, exit_code=5)
@@ -280,10 +281,10 @@ def test_a_deployment_that_fails_is_told_and_the_former_version_serves(
 
 
 def test_a_service_that_predicts_otherwise_than_its_model_is_put_back(
-    ground: AzureWorkspace, one: ModelVersion, two: ModelVersion
-) -> None:  # defect 18
+    ground: AzureWorkspace, version_1: ModelVersion, version_2: ModelVersion
+) -> None:
     service = named(ground, "aks")
-    first, second = ground.deployment(service, one), ground.deployment(service, two)
+    first, second = ground.deployment(service, version_1), ground.deployment(service, version_2)
     ground.platform.deploy(first)
     wrong = msgspec.structs.replace(second, predictions=[value + 1 for value in second.predictions])
     with pytest.raises(UnhealthyError, match="Version 1 serves again"):
@@ -293,9 +294,9 @@ def test_a_service_that_predicts_otherwise_than_its_model_is_put_back(
 
 
 def test_an_aks_cluster_is_created_once_and_only_where_that_is_allowed(
-    ground: AzureWorkspace, one: ModelVersion
-) -> None:  # defect 11
-    deployment = ground.deployment(named(ground, "aks"), one)
+    ground: AzureWorkspace, version_1: ModelVersion
+) -> None:
+    deployment = ground.deployment(named(ground, "aks"), version_1)
     other = msgspec.structs.replace(ground.settings.release.azureml.aks, name="other-aks", nodes=2)
     refused = ground.limited(create=[], aks=other)
     failing(lambda: refused.deploy(deployment), "compute other-aks", 'azureml.create = ["aks"]', exit_code=4)
@@ -338,7 +339,7 @@ def spoil(ground: AzureWorkspace, run_id: str, name: str) -> None:
 
 
 def test_a_damaged_download_is_noticed(ground: AzureWorkspace) -> None:
-    run = ground.platform.train(ground.job(0.33), len)
+    run = ground.platform.train(ground.job(0.33), quietly)
     version = ground.platform.register(run.run_id, {}).version
     spoil(ground, run.run_id, "outputs/model.joblib")
     ground.empty_cache()
@@ -349,10 +350,10 @@ def test_a_damaged_download_is_noticed(ground: AzureWorkspace) -> None:
 @pytest.mark.slow
 def test_metrics_that_do_not_arrive_are_an_error(ground: AzureWorkspace) -> None:
     ground.azure.fault("error", "POST .*/metric/v2.0/.*/(list|full)$", times=0, status=501)
-    failing(lambda: ground.platform.train(ground.job(0.44), len), "metric")
+    failing(lambda: ground.platform.train(ground.job(0.44), quietly), "metric")
     assert ground.platform.find_run(ground.job(0.44).fingerprint) is None
     ground.azure.forget_faults()
-    assert ground.platform.train(ground.job(0.44), len).metrics["mse"] > 0
+    assert ground.platform.train(ground.job(0.44), quietly).metrics["mse"] > 0
 
 
 # Keys and settings
@@ -360,9 +361,9 @@ def test_metrics_that_do_not_arrive_are_an_error(ground: AzureWorkspace) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["aci", "aks"])
-def test_keys_of_env_are_put_into_use(ground: AzureWorkspace, one: ModelVersion, kind: str) -> None:  # defect 26
+def test_keys_of_env_are_put_into_use(ground: AzureWorkspace, version_1: ModelVersion, kind: str) -> None:
     service = named(ground, kind)
-    deployment = ground.deployment(service, one)
+    deployment = ground.deployment(service, version_1)
     keys = [uuid.uuid4().hex, uuid.uuid4().hex]
     given = ground.connect(scoring_key_primary=Secret(keys[0]), scoring_key_secondary=Secret(keys[1]))
     ground.platform.deploy(deployment)
@@ -379,11 +380,9 @@ def test_keys_of_env_are_put_into_use(ground: AzureWorkspace, one: ModelVersion,
     assert not any(key in log for key in keys)
 
 
-def test_the_settings_of_a_service_are_put_into_use(
-    ground: AzureWorkspace, one: ModelVersion
-) -> None:  # defects 13 and 14
+def test_the_settings_of_a_service_are_put_into_use(ground: AzureWorkspace, version_1: ModelVersion) -> None:
     service = named(ground, "aks")
-    deployment = ground.deployment(service, one)
+    deployment = ground.deployment(service, version_1)
     ground.platform.deploy(deployment)
     replace = msgspec.structs.replace
     for changes, shown in (

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.azure.loopback import LoopbackAzure
-from tests.pipeline_player import AzurePipelines
-from tests.project import AzureProject
-from tests.test_pipelines import ALL, committed, first_release
+from tests.support.pipeline_player import AzurePipelines
+from tests.support.project import AzureProject
+from tests.support.repository import ALL, committed, first_release
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.azure.loopback import LoopbackAzure
-from tests.project import LIMIT_S, AzureProject, eventually
+from tests.support.project import LIMIT_S, AzureProject, eventually
 
 TOML = "config/release.toml"
 RECORDS = "artifacts/azureml"
@@ -63,7 +63,7 @@ class TestReleased:
     def test_the_service_predicts_as_the_model_does(self, released: AzureProject, tmp_path: Path) -> None:
         assert predict(released, tmp_path) == pytest.approx(record(released, "image")["predictions"], rel=1e-9)
 
-    def test_history_tells_what_is_in_production_and_why(self, released: AzureProject) -> None:  # defect 2
+    def test_history_tells_what_is_in_production_and_why(self, released: AzureProject) -> None:
         assert version_in_production(released) == "1"
         assert "9 checks" in released.invoke("history")
 
@@ -82,9 +82,7 @@ class TestReleased:
         assert "on the platform azureml" in page.read_text()
         assert "Residuals of 89 held-out rows" in markdown.read_text()
 
-    def test_another_clone_without_records_finds_everything_again(
-        self, released: AzureProject, tmp_path: Path
-    ) -> None:  # defects 7 and 24
+    def test_another_clone_without_records_finds_everything_again(self, released: AzureProject, tmp_path: Path) -> None:
         other = released.clone(tmp_path)
         released.azure.forget_requests()
         other.invoke("release")
@@ -107,7 +105,7 @@ class TestReleased:
         lacking = released.clone(tmp_path / "lacking")
         assert "Run `invoke" in lacking.invoke("aks", "--only", expect=3)
 
-    def test_no_secret_is_in_a_record_a_file_or_a_log(self, released: AzureProject) -> None:  # defect 26
+    def test_no_secret_is_in_a_record_a_file_or_a_log(self, released: AzureProject) -> None:
         keys = [line.split()[1] for line in released.invoke("keys").splitlines()]
         secrets = [key.encode() for key in (*keys, released.environment["AZURE_CLIENT_SECRET"])]
         files = [path for path in released.root.rglob("*") if path.is_file()]
@@ -116,7 +114,7 @@ class TestReleased:
 
 def test_a_better_model_updates_the_service_in_place_and_a_worse_one_is_held(
     azure_project: AzureProject, tmp_path: Path
-) -> None:  # defects 3, 7, 11, 12 and 13
+) -> None:
     project = azure_project
     project.edit(TOML, "alpha = 0.05", "alpha = 5.0")
     project.invoke("release")
@@ -141,7 +139,7 @@ def test_a_better_model_updates_the_service_in_place_and_a_worse_one_is_held(
     assert "held" in project.invoke("status")
 
 
-def test_a_version_that_crashes_is_put_back(azure_project: AzureProject, tmp_path: Path) -> None:  # defects 12 and 17
+def test_a_version_that_crashes_is_put_back(azure_project: AzureProject, tmp_path: Path) -> None:
     project = azure_project
     project.edit(TOML, "alpha = 0.05", "alpha = 5.0")
     project.invoke("release")
@@ -173,7 +171,7 @@ def test_a_release_that_is_killed_goes_on_where_it_stopped(azure_project: AzureP
     assert "Nothing to do" in project.invoke("release")
 
 
-def test_destroy_removes_what_was_made_and_asks_for_production(azure_project: AzureProject) -> None:  # defects 10, 16
+def test_destroy_removes_what_was_made_and_asks_for_production(azure_project: AzureProject) -> None:
     project = azure_project
     project.invoke("release")
     assert "nobody can be asked" in project.invoke("destroy", "--yes", expect=4)

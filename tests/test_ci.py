@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lib.terminal.ci import harmless
-from tests.comments import Comments, comments
-from tests.pipeline_player import azure_commands, github_commands
-from tests.project import Project, error, free_port
+from tests.support.comments import Comments, comments
+from tests.support.pipeline_player import azure_commands, github_commands
+from tests.support.project import Project, error, free_port
 
 GITHUB = {"GITHUB_ACTIONS": "true"}
 AZURE = {"TF_BUILD": "True"}

@@ -18,18 +18,18 @@ import docker
 import msgspec
 import pytest
 import requests
-import test_platform_contract as contract
-from test_platform_contract import BROKEN, Ground
-from test_services import Load, keys, url
 
 from lib.errors import UnhealthyError
 from lib.platforms.base import Resource
 from lib.platforms.local.containers.engine import REPLICA, SERVICE, WORKSPACE
 from lib.settings import AciContainer, Containers, LocalService, Service
-from tests import containers
-from tests.containers import Engine
-from tests.machine import needed
-from tests.project import Project, changed, error, eventually, free_port, key, record, served
+from tests.support import containers
+from tests.support.containers import Engine
+from tests.support.contract import ImagesContract, ServicesContract
+from tests.support.ground import BROKEN, Ground
+from tests.support.machine import needed
+from tests.support.project import Project, changed, error, eventually, free_port, key, record, served
+from tests.support.services import Load, keys, url
 
 pytestmark = pytest.mark.slow
 OCI = "org.opencontainers.image"
@@ -78,14 +78,12 @@ def ground(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     made.close()
 
 
-class TestContract:
-    """What every platform does with images and services, done in containers."""
+class TestImagesInContainers(ImagesContract):
+    pass
 
-    test_image = contract.TestPlatform.test_an_image_is_built_once_and_found_by_its_digest
-    test_life = contract.TestPlatform.test_a_service_is_deployed_updated_stopped_brought_back_and_removed
-    test_keys = contract.TestPlatform.test_keys_stay_until_they_are_renewed_and_hold_from_the_next_deployment_on
-    test_unhealthy = contract.TestPlatform.test_an_unhealthy_deployment_raises_and_the_former_version_goes_on
-    test_missing_image = contract.TestPlatform.test_an_image_that_is_not_there_is_a_release_error
+
+class TestServicesInContainers(ServicesContract):
+    pass
 
 
 @pytest.fixture
@@ -241,8 +239,8 @@ def listens(port: int) -> bool:
 
 
 class TestImages:
-    def test_a_new_model_is_a_new_last_layer(self, ground: Ground, client: Any, one: Any, two: Any) -> None:
-        digests = [ground.image(model.version) for model in (one, two)]
+    def test_a_new_model_is_a_new_last_layer(self, ground: Ground, client: Any, version_1: Any, version_2: Any) -> None:
+        digests = [ground.image(model.version) for model in (version_1, version_2)]
         first, second = [
             client.images.get(ground.platform.find_image(digest)).attrs["RootFS"]["Layers"] for digest in digests
         ]
@@ -250,9 +248,9 @@ class TestImages:
         assert first[-1] != second[-1]
 
     def test_the_same_packages_give_the_same_files_whenever_they_are_installed(
-        self, ground: Ground, client: Any, one: Any, tmp_path: Path
+        self, ground: Ground, client: Any, version_1: Any, tmp_path: Path
     ) -> None:
-        image = client.images.get(ground.platform.find_image(ground.image(one.version)))
+        image = client.images.get(ground.platform.find_image(ground.image(version_1.version)))
         shutil.copytree(ground.settings.folder / "images" / image.labels["invoke-release.fingerprint"], tmp_path / "b")
         (wheels,) = (ground.settings.folder / "wheels").iterdir()
         for wheel in wheels.glob("*.whl"):
@@ -288,25 +286,28 @@ print(found.hexdigest())
 
 class TestUpdating:
     def test_no_request_is_lost_when_a_service_is_updated_or_a_replica_killed(
-        self, ground: Ground, client: Any, service: Service, one: Any, two: Any
-    ) -> None:  # defect 12
-        first, second = ground.deployment(service, one), ground.deployment(service, two)
+        self, ground: Ground, client: Any, service: Service, version_1: Any, version_2: Any
+    ) -> None:
+        first, second = ground.deployment(service, version_1), ground.deployment(service, version_2)
         ground.platform.deploy(first)
         with Load(url(service), keys(ground, service)[0], [first, second]) as load:
-            assert load.more() == {str(one.version)}
+            assert load.more() == {str(version_1.version)}
             ground.platform.deploy(second)
-            assert load.more() == {str(two.version)}
+            assert load.more() == {str(version_2.version)}
             with pytest.raises(UnhealthyError, match="was not let in"):
                 ground.platform.deploy(msgspec.structs.replace(first, predictions=second.predictions))
             with pytest.raises(UnhealthyError, match="this score"):
-                ground.platform.deploy(ground.deployment(service, one, BROKEN))
-            assert load.more() == {str(two.version)}
+                ground.platform.deploy(ground.deployment(service, version_1, BROKEN))
+            assert load.more() == {str(version_2.version)}
             victim = replicas(client, ground.settings.folder, service.name)[0]
             kill(victim)
-            assert load.more() == {str(two.version)}
+            assert load.more() == {str(version_2.version)}
             eventually(lambda: restarted(victim), limit_s=60)
-            assert load.more() == {str(two.version)}
-        assert {answer for answers in load.answers for answer in answers} == {str(one.version), str(two.version)}
+            assert load.more() == {str(version_2.version)}
+        assert {answer for answers in load.answers for answer in answers} == {
+            str(version_1.version),
+            str(version_2.version),
+        }
         assert len(replicas(client, ground.settings.folder, service.name)) == 2
 
 
@@ -387,7 +388,7 @@ class TestRelease:
             assert "NoNewPrivs:\t1" in said
 
     def test_a_key_is_in_no_image_argument_environment_or_log(self, contained: Project, client: Any) -> None:
-        # defect 26
+
         secret = key(contained)
         told = [json.dumps(one.attrs) + one.logs().decode() for one in mine(contained, client, "containers")]
         told += [json.dumps([image.attrs, image.history()]) for image in mine(contained, client, "images")]

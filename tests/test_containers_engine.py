@@ -9,7 +9,7 @@ import pytest
 
 from lib.errors import ReleaseError
 from lib.platforms.local.containers.engine import address
-from tests.project import Project, error
+from tests.support.project import Project, error
 
 NOBODY = 65534
 

@@ -16,7 +16,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 from lib.files import digest_file, digest_large
-from tests.project import ROOT, Project, changed, error, eventually, record, served, told
+from tests.support.project import ROOT, Project, changed, error, eventually, record, served, told
 
 TOML = "config/release.toml"
 NAMES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6", "target"]
@@ -94,7 +94,7 @@ def test_a_file_of_the_sample_is_the_sample_in_any_order_of_its_columns(
 
 
 @pytest.mark.parametrize("rows", [100, 442, 3000, 30_000])
-def test_fresh_good_data_pass(load: Callable[[Path], Any], tmp_path: Path, rows: int) -> None:  # defect 20
+def test_fresh_good_data_pass(load: Callable[[Path], Any], tmp_path: Path, rows: int) -> None:
     for seed in range(5):
         assert len(load(write(tmp_path / "fresh.csv", fresh(rows, seed))).target) == rows
 
@@ -175,7 +175,7 @@ BAD = {
 @pytest.mark.parametrize(("spoil", "said"), BAD.values(), ids=BAD.keys())
 def test_bad_values_are_refused_with_their_rows_and_columns(
     refused: Callable[[Path], list[str]], tmp_path: Path, spoil: Callable[[Cells], None], said: list[str]
-) -> None:  # defect 20
+) -> None:
     rows = sample()
     spoil(rows)
     faults = refused(write(tmp_path / "bad.csv", rows))
@@ -245,7 +245,7 @@ def test_columns_that_are_alike_cannot_be_told_apart(load: Callable[[Path], Any]
     assert len(load(write(tmp_path / "alike.csv", rows)).target) == 442
 
 
-def test_rows_that_are_added_change_no_other_rows_side(model: Callable[[str], Any], tmp_path: Path) -> None:  # defect 3
+def test_rows_that_are_added_change_no_other_rows_side(model: Callable[[str], Any], tmp_path: Path) -> None:
     before, after = (
         model("train").split(model("data").load(write(tmp_path / "some.csv", rows)), 42, by_content=True)
         for rows in (sample(), fresh(1000, 0) + sample())

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.project import ROOT, Project, changed, clean_environment
+from tests.support.project import ROOT, Project, changed, clean_environment
 
 TOML = "config/release.toml"
 
@@ -103,7 +103,7 @@ def test_a_dotenv_that_others_can_read_is_found(clone: Project) -> None:
         (clone.root / ".env").chmod(0o600)
 
 
-def test_a_dotenv_that_is_in_git_is_found(clone: Project) -> None:  # defect 26
+def test_a_dotenv_that_is_in_git_is_found(clone: Project) -> None:
     subprocess.run(["git", "add", "--force", ".env"], cwd=clone.root, check=True)
     try:
         assert "git rm --cached .env" in only_fix(clone)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.light import MINOR, PACKAGE, conda_file, lighten, wheel
-from tests.project import ROOT, Project, changed, error, eventually, processes, record, states, told
+from tests.support.light import MINOR, PACKAGE, conda_file, lighten, wheel
+from tests.support.project import ROOT, Project, changed, error, eventually, processes, record, states, told
 
 CONDA_FILE = "config/conda_dependencies.yml"
 TOML = "config/release.toml"

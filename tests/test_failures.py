@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import (
+from tests.support.project import (
     LIMIT_S,
     RECORDS,
     STEPS,
@@ -77,7 +77,7 @@ def test_wrong_settings_are_told_with_their_place(
     with changed(released, file, old, new):
         found = error(released, "release", expect=2)
     assert all(part in found for part in expected), found
-    assert "hunter2" not in found  # defect 26
+    assert "hunter2" not in found
 
 
 def test_all_problems_of_the_settings_are_told_at_once(released: Project) -> None:
@@ -90,7 +90,7 @@ def test_all_problems_of_the_settings_are_told_at_once(released: Project) -> Non
         found = error(released, "release", expect=2, lines=8)
     for part in ("flor", "smallest_improvment", "timeout_s", "locatoin", "SCORING_KEY_PRIMARY", "platform"):
         assert part in found, f"{part} is not in {found}"
-    assert "hunter2" not in found  # defect 26
+    assert "hunter2" not in found
 
 
 @pytest.mark.parametrize("arguments", [("status", "--format", "xml"), ("test", "--service", "moon")])
@@ -106,7 +106,7 @@ BROKEN_RECORDS = {
 
 
 @pytest.mark.parametrize("broken", BROKEN_RECORDS)
-def test_a_corrupt_record_fails_and_names_file_and_task(released: Project, broken: str) -> None:  # defect 6
+def test_a_corrupt_record_fails_and_names_file_and_task(released: Project, broken: str) -> None:
     path = released.root / "artifacts/local/image.json"
     with changed(released, "artifacts/local/image.json", None, BROKEN_RECORDS[broken](path.read_text())):
         found = error(released, "test", expect=1)
@@ -224,7 +224,7 @@ def test_only_fails_where_a_needed_step_is_stale(released: Project) -> None:
     assert "fresh" in released.invoke("aks", "--only")
 
 
-def test_a_second_release_at_once_names_the_first(released: Project) -> None:  # defect 8
+def test_a_second_release_at_once_names_the_first(released: Project) -> None:
     with waiting(released, WAITS, "release") as first:
         found = error(released, "release", expect=4)
         assert f"`invoke release` (process {first.pid}) works in this workspace since 20" in found
@@ -300,7 +300,7 @@ def spoiled(predicted):
 
 
 @pytest.mark.slow
-def test_a_service_that_goes_wrong_after_it_took_over_is_rolled_back(project: Project) -> None:  # defect 17
+def test_a_service_that_goes_wrong_after_it_took_over_is_rolled_back(project: Project) -> None:
     project.invoke("release")
     image = record(project, "image.json")["digest"]
     score = (project.root / "service/score.py").read_text()

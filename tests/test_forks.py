@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lib.forks.client import CallError, Forks
-from tests.project import Project, eventually
+from tests.support.project import Project, eventually
 
 TRAIN = """
 from typing import TYPE_CHECKING

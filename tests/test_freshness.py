@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from tests.project import (
+from tests.support.project import (
     RECORDS,
     STEPS,
     Project,
@@ -128,7 +128,7 @@ def test_an_image_that_is_gone_is_built_again(released: Project) -> None:
     assert set(states(released).values()) == {"fresh"}
 
 
-def test_a_record_of_another_chain_is_stale_and_is_refused(released: Project) -> None:  # defect 7
+def test_a_record_of_another_chain_is_stale_and_is_refused(released: Project) -> None:
     path = released.root / "artifacts/local/run_id.json"
     before = path.read_bytes()
     released.invoke("train", "--force")

@@ -13,7 +13,7 @@ def rule(direction: Literal["lower", "higher"] = "lower", **more: Any) -> Rule:
     return Rule(metric="error", direction=direction, **more)
 
 
-def test_without_production_a_model_is_the_first() -> None:  # defect 1
+def test_without_production_a_model_is_the_first() -> None:
     verdict = decide(rule(), 5.0, None)
     assert (verdict.outcome, verdict.candidate, verdict.production) == ("first", 5.0, None)
 
@@ -24,7 +24,7 @@ def test_without_production_a_model_is_the_first() -> None:  # defect 1
 )
 def test_better_means_what_the_direction_says(
     direction: Literal["lower", "higher"], candidate: float, outcome: str
-) -> None:  # defect 4
+) -> None:
     assert decide(rule(direction), candidate, 5.0).outcome == outcome
 
 
@@ -63,7 +63,7 @@ def test_a_model_worse_than_the_floor_never_goes_out(
 
 
 @pytest.mark.parametrize("production", [None, 5.0, math.nan])
-def test_what_is_not_a_number_never_goes_out(production: float | None) -> None:  # defect 1
+def test_what_is_not_a_number_never_goes_out(production: float | None) -> None:
     assert decide(rule(), math.nan, production).outcome == "hold"
 
 

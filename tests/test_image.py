@@ -11,7 +11,7 @@ import pytest
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.image.assemble import assemble
-from tests.project import PARTS, ROOT
+from tests.support.project import PARTS, ROOT
 
 ENVIRONMENT = "config/conda_dependencies.yml"
 
@@ -35,7 +35,7 @@ def of(root: Path) -> str:
     return assemble(root, root / "model.joblib").digest
 
 
-def test_the_same_content_has_the_same_digest_wherever_it_lies(copied: Callable[[str], Path]) -> None:  # defect 24
+def test_the_same_content_has_the_same_digest_wherever_it_lies(copied: Callable[[str], Path]) -> None:
     one, other = copied("one"), copied("a folder with another name/deeper")
     for path in other.rglob("*"):
         path.touch()
@@ -77,7 +77,7 @@ def test_the_manifest_names_every_file_by_its_content(copied: Callable[[str], Pa
     } <= set(files)
 
 
-def test_every_package_of_an_image_is_pinned(copied: Callable[[str], Path], tmp_path: Path) -> None:  # defect 24
+def test_every_package_of_an_image_is_pinned(copied: Callable[[str], Path], tmp_path: Path) -> None:
     root, written = copied("root"), tmp_path / "image"
     assemble(root, root / "model.joblib").write(written)
     lines = (written / "packages/requirements.txt").read_text().splitlines()
@@ -114,7 +114,7 @@ def test_a_package_with_a_version_for_each_python_is_pinned_for_each(copied: Cal
 )
 def test_an_environment_that_is_not_that_of_the_project_is_an_error(
     copied: Callable[[str], Path], old: str, new: str, said: str
-) -> None:  # defects 23 and 24
+) -> None:
     root = copied("root")
     text = (root / ENVIRONMENT).read_text()
     assert old in text
@@ -131,6 +131,6 @@ def test_a_missing_score_py_is_an_error(copied: Callable[[str], Path]) -> None:
         of(root)
 
 
-def test_there_is_one_environment_for_training_and_scoring() -> None:  # defect 23
+def test_there_is_one_environment_for_training_and_scoring() -> None:
     found = [path for part in PARTS if (ROOT / part).is_dir() for path in (ROOT / part).rglob("*conda*.y*ml")]
     assert found == [ROOT / ENVIRONMENT]

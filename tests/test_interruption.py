@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.project import (
+from tests.support.project import (
     STEPS,
     Project,
     eventually,

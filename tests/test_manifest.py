@@ -12,7 +12,7 @@ import yaml
 from lib import settings
 from lib.operate.manifest import manifest
 from lib.platforms.base import Production
-from tests.project import Project, error
+from tests.support.project import Project, error
 
 IMAGE = f"registry.example:5000/team/diabetes@sha256:{'a' * 64}"
 OLDEST = "1.27"

@@ -13,7 +13,7 @@ import pytest
 import requests
 from sklearn.datasets import load_diabetes
 
-from tests.project import ROOT, clean_environment, eventually, free_port
+from tests.support.project import ROOT, clean_environment, eventually, free_port
 
 COLUMNS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 IDENTITY = {"MODEL_NAME": "diabetes", "MODEL_VERSION": "7", "IMAGE_DIGEST": "0123"}
@@ -64,12 +64,12 @@ def score(outputs: Path) -> Iterator[str]:
 
 class TestTraining:
     def test_the_same_parameters_give_the_same_files_byte_for_byte(self, outputs: Path, tmp_path: Path) -> None:
-        again = train(tmp_path / "again", "--alpha", "0.05", "--seed", "42")  # defect 9
+        again = train(tmp_path / "again", "--alpha", "0.05", "--seed", "42")
         assert {path.name: path.read_bytes() for path in outputs.iterdir()} == {
             path.name: path.read_bytes() for path in again.iterdir()
         }
 
-    def test_other_parameters_are_scored_on_the_same_rows(self, outputs: Path, tmp_path: Path) -> None:  # defect 3
+    def test_other_parameters_are_scored_on_the_same_rows(self, outputs: Path, tmp_path: Path) -> None:
         other = train(tmp_path / "other", "--alpha", "1.0", "--seed", "42")
         assert read(other / "metrics.json") != read(outputs / "metrics.json")
         for name in ("holdout.json", "data.json"):
@@ -79,7 +79,7 @@ class TestTraining:
         other = train(tmp_path / "other", "--seed", "7")
         assert read(other / "data.json")["sha256"] != read(outputs / "data.json")["sha256"]
 
-    def test_the_rows_held_out_are_real_ones_and_not_trained_on(self, outputs: Path) -> None:  # defects 19 and 20
+    def test_the_rows_held_out_are_real_ones_and_not_trained_on(self, outputs: Path) -> None:
         data, target = load_diabetes(return_X_y=True)
         known = {(*row, value) for row, value in zip(data.tolist(), target.tolist(), strict=True)}
         holdout = read(outputs / "holdout.json")
@@ -88,7 +88,7 @@ class TestTraining:
         assert len(held) + read(outputs / "data.json")["rows"] == len(known)
         assert holdout["columns"] == COLUMNS
 
-    def test_the_metrics_are_those_of_the_rows_held_out(self, outputs: Path) -> None:  # defect 22
+    def test_the_metrics_are_those_of_the_rows_held_out(self, outputs: Path) -> None:
         import joblib
 
         holdout = read(outputs / "holdout.json")
@@ -140,7 +140,7 @@ class TestScoring:
             (b'{"data": [[[0], 0, 0, 0, 0, 0, 0, 0, 0, 0]]}', "row 0, column 'age' must be a finite number"),
         ],
     )
-    def test_bad_input_is_refused_with_its_place(self, score: str, body: bytes, said: str) -> None:  # defect 18
+    def test_bad_input_is_refused_with_its_place(self, score: str, body: bytes, said: str) -> None:
         content = body.replace(b"%s", json.dumps([0.0] * 10).encode())
         answer = requests.post(score, data=content, headers={"Content-Type": "application/json"}, timeout=30)
         assert answer.status_code == 400, answer.text

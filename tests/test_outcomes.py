@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import STEPS, Project, changed, from_on, record, served, server, states, told, versions_in_production
+from tests.support.project import (
+    STEPS,
+    Project,
+    changed,
+    from_on,
+    record,
+    served,
+    server,
+    states,
+    told,
+    versions_in_production,
+)
 
 TOML = "config/release.toml"
 WORSE, BETTER = "alpha = 1.0", "alpha = 0.15"  # than 0.05, by scikit-learn's data: mse 3077, 2853, 2866
@@ -68,9 +79,7 @@ class TestWorseModel:
         assert "held the new model back" in found["register"]["because"]
 
     @pytest.mark.parametrize("task", ["image", "aks"])
-    def test_a_task_after_a_held_gate_skips_and_redeploys_no_old_record(
-        self, held: Held, task: str
-    ) -> None:  # defect 7
+    def test_a_task_after_a_held_gate_skips_and_redeploys_no_old_record(self, held: Held, task: str) -> None:
         assert f"{task:<9} skipped: held" in held.project.invoke(task)
         assert f"{task:<9} skipped: held" in held.project.invoke(task, "--only")
         held.nothing_happened()
@@ -79,7 +88,7 @@ class TestWorseModel:
         held.project.invoke("aks", "--force")
         held.nothing_happened()
 
-    def test_a_repeated_release_stays_held_and_runs_nothing(self, held: Held) -> None:  # defect 5
+    def test_a_repeated_release_stays_held_and_runs_nothing(self, held: Held) -> None:
         told = held.project.invoke("release")
         assert [line.split()[1] for line in told.splitlines()[: len(STEPS)]] == ["fresh"] * 2 + ["skipped:"] * 6
         assert "not better" in told
@@ -92,7 +101,7 @@ class TestWorseModel:
         held.servers = held.servers[0], server(held.project, "aks")
         held.nothing_happened()
 
-    def test_a_second_evaluation_takes_the_same_path(self, held: Held) -> None:  # defect 5
+    def test_a_second_evaluation_takes_the_same_path(self, held: Held) -> None:
         run = (held.project.root / "artifacts/local/run_id.json").read_bytes()
         assert "hold: mse 3077.42 against 2866.31" in held.project.invoke("evaluate", "--force")
         assert (held.project.root / "artifacts/local/run_id.json").read_bytes() == run
@@ -119,7 +128,7 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize(("edits", "outcome", "reason"), VERDICTS.values(), ids=VERDICTS.keys())
-def test_metric_direction_improvement_and_floor_are_settings(  # defect 4
+def test_metric_direction_improvement_and_floor_are_settings(
     released: Project, edits: list[tuple[str, str]], outcome: str, reason: str
 ) -> None:
     with contextlib.ExitStack() as stack:
@@ -160,7 +169,7 @@ def test_a_better_model_is_promoted_and_deployed(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_other_data_are_stated_in_the_verdict(released: Project) -> None:  # defect 3
+def test_other_data_are_stated_in_the_verdict(released: Project) -> None:
     with changed(released, TOML, "seed = 42", "seed = 7"):
         told = released.invoke("evaluate")
     assert "the data changed since the production model was trained" in told

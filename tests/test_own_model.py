@@ -1,73 +1,19 @@
 """Another model: docs/own-model.md is followed word by word, so that it says what is so, and then left on purpose."""
 
-import doctest
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import requests
 
-from tests.project import LIMIT_S, ROOT, Project, changed, key, record, served, states
+from tests.support.own_model import PAGE, follow
+from tests.support.project import LIMIT_S, ROOT, Project, changed, key, record, served, states
 
-PAGE = (ROOT / "docs/own-model.md").read_text()
-FILE = re.compile(r"^`([\w./]+)`[^\n]*:\n\n```(?P<kind>\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-CONSOLE = re.compile(r"^```console\n\$ invoke (.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOML = "config/release.toml"
 TRAIN, SCORE = "model/train.py", "service/score.py"
-
-
-class Step(NamedTuple):
-    """One thing that the page has its reader do: change a file, or run a command that prints something."""
-
-    place: int
-    file: str = ""
-    kind: str = ""
-    content: str = ""
-    command: str = ""
-    printed: str = ""
-
-
-def steps() -> list[Step]:
-    """Return what the page has its reader do, in its order."""
-    files = [Step(one.start(), file=one[1], kind=one[2], content=one[3]) for one in FILE.finditer(PAGE)]
-    commands = [Step(one.start(), command=one[1], printed=one[2]) for one in CONSOLE.finditer(PAGE)]
-    assert len(files) + len(commands) == PAGE.count("\n```\n"), (
-        "there is a block that nobody would know what to do with"
-    )
-    return sorted(files + commands)
-
-
-def write(project: Project, step: Step) -> None:
-    """Write a whole file, or replace what a diff takes out of it by what it puts in."""
-    if step.kind != "diff":
-        (project.root / step.file).write_text(step.content)
-        return
-    for hunk in step.content.split("\n\n"):
-        lines = hunk.strip("\n").splitlines()
-        old, new = ("".join(f"{line[1:]}\n" for line in lines if line[0] in f" {sign}") for sign in "-+")
-        project.edit(step.file, old, new)
-
-
-def run(project: Project, step: Step) -> None:
-    """Run a command, and compare what it prints; `...` on the page stands for anything."""
-    wanted = step.printed
-    for port, own in zip((8501, 8502), project.ports, strict=True):
-        wanted = wanted.replace(str(port), str(own))
-    printed = project.invoke(*step.command.split())
-    same = doctest.OutputChecker().check_output(wanted, printed.lstrip("\n"), doctest.ELLIPSIS)
-    assert same, f"invoke {step.command} printed\n{printed}\nThe page says\n{wanted}"
-
-
-def follow(project: Project, until: Callable[[Step], bool] = lambda _step: False) -> None:
-    """Do what the page says, as far as wanted."""
-    for step in steps():
-        if until(step):
-            return
-        (run if step.command else write)(project, step)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The pipelines: they are what the graph says, valid, and played through in fresh clones they release."""
 
-import dataclasses
 import re
 import shutil
 import subprocess
@@ -14,27 +13,14 @@ import pytest
 from lib.ci.jobs import jobs
 from lib.release.records import task_of
 from lib.release.steps import STEPS
-from tests.comments import TOKEN, comments
-from tests.pipeline_player import AzurePipelines, Github, Job, Run, System
-from tests.project import ROOT, Project
+from tests.support.comments import TOKEN, comments
+from tests.support.pipeline_player import AzurePipelines, Github, Job, System
+from tests.support.project import ROOT, Project
+from tests.support.repository import ALL, FILES, Repository, committed, first_release
 
 TOML = "config/release.toml"
-FILES = [".github/workflows/release.yml", "azure-pipelines.yml", "Makefile"]
-ALL = ["train", "evaluate", "image", "staging", "production"]
 SECRET = "a-key-from-the-store-of-the-ci-system"
 PULL_REQUEST = {"pull_request": {"number": "7", "head": {"repo": {"fork": False}}}}
-
-
-def committed(project: Project, message: str = "a change") -> None:
-    """Commit the project as it is; the first time, with its pipelines."""
-    if not (project.root / ".git").exists():
-        for name in FILES:
-            (project.root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, project.root / name)
-        subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=project.root, check=True)
-    subprocess.run(["git", "add", "--all"], cwd=project.root, check=True)
-    author = ["-c", "user.name=someone", "-c", "user.email=someone@example.com"]
-    subprocess.run(["git", *author, "commit", "--quiet", "--message", message], cwd=project.root, check=True)
 
 
 class TestWritten:
@@ -88,29 +74,6 @@ def test_the_pipelines_are_valid(command: str) -> None:
     path = Path(sys.executable).with_name(program)
     done = subprocess.run([path, *arguments], cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-
-
-@dataclasses.dataclass
-class Repository:
-    """A project in a repository, the CI system that releases it, and its first run, before and after the approval."""
-
-    project: Project
-    system: System
-    run: Run
-    waiting: dict[str, str]
-
-    def push(self, before: float, after: float) -> Run:
-        """Commit another parameter of the training, and start a run of it."""
-        self.project.edit(TOML, f"alpha = {before}", f"alpha = {after}")
-        committed(self.project)
-        return self.system.run("push")
-
-
-def first_release(project: Project, system: System) -> Repository:
-    """Play a first release, which waits for leave before production."""
-    run = system.run("push")
-    waiting = dict(run.go_on().results)
-    return Repository(project, system, run.go_on("production"), waiting)
 
 
 @pytest.fixture(scope="module", params=[Github, AzurePipelines])

@@ -11,7 +11,7 @@ import sys
 import pytest
 import requests
 
-from tests.project import (
+from tests.support.project import (
     LIMIT_S,
     RECORDS,
     STEPS,
@@ -45,14 +45,14 @@ def test_a_first_release_writes_the_record_of_every_step(released: Project) -> N
     assert files == set(RECORDS)
 
 
-def test_each_record_names_the_digest_of_the_one_before(released: Project) -> None:  # defect 7
+def test_each_record_names_the_digest_of_the_one_before(released: Project) -> None:
     previous = [record(released, name)["previous"] for name in RECORDS]
     assert previous[0] == ""
     assert len(set(previous)) == len(RECORDS)
     assert all(re.fullmatch("[0-9a-f]{64}", one) for one in previous[1:])
 
 
-def test_the_run_names_its_code_its_data_and_its_environment(released: Project) -> None:  # defect 22
+def test_the_run_names_its_code_its_data_and_its_environment(released: Project) -> None:
     run = record(released, "run_id.json")
     assert {"model/train.py", "config/conda_dependencies.yml", "python", "train.parameters.alpha"} <= set(run["inputs"])
     assert re.fullmatch("[0-9a-f]{64}", run["outputs"]["data.json"])
@@ -86,7 +86,7 @@ def test_both_services_predict_as_the_registered_model_and_name_it(released: Pro
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer " + "x" * 32}], ids=["no key", "a wrong key"])
-def test_the_services_ask_for_a_key(released: Project, headers: dict[str, str]) -> None:  # defect 15
+def test_the_services_ask_for_a_key(released: Project, headers: dict[str, str]) -> None:
     for port in released.ports:
         answer = requests.post(
             f"http://127.0.0.1:{port}/score", json={"data": [[0.0] * 10]}, headers=headers, timeout=LIMIT_S
@@ -94,7 +94,7 @@ def test_the_services_ask_for_a_key(released: Project, headers: dict[str, str]) 
         assert answer.status_code == 401
 
 
-def test_the_history_tells_version_verdict_and_test(released: Project) -> None:  # defect 2
+def test_the_history_tells_version_verdict_and_test(released: Project) -> None:
     told = released.invoke("history")
     assert versions_in_production(released) == ["1"]
     assert "nothing is in production yet" in told
@@ -161,7 +161,7 @@ def test_on_a_terminal_a_running_step_is_replaced_by_its_result(released: Projec
     assert re.fullmatch(r"test +\x1b\[32mdone *\x1b\[0m +9 checks passed.*", shown[-1])
 
 
-def test_no_record_and_no_log_holds_a_key(released: Project) -> None:  # defect 26
+def test_no_record_and_no_log_holds_a_key(released: Project) -> None:
     secrets = [key(released, service).encode() for service in ("aci", "aks")]
     files = [path for name in ("artifacts", ".workspace") for path in (released.root / name).rglob("*")]
     holders = {path.name for path in files if path.is_file() and any(one in path.read_bytes() for one in secrets)}
@@ -170,7 +170,7 @@ def test_no_record_and_no_log_holds_a_key(released: Project) -> None:  # defect 
 
 
 @pytest.mark.slow
-def test_the_same_inputs_give_the_same_model_which_makes_no_new_version(released: Project) -> None:  # defect 9
+def test_the_same_inputs_give_the_same_model_which_makes_no_new_version(released: Project) -> None:
     before = record(released, "run_id.json")
     running = server(released, "aks")
     released.invoke("train", "--force")

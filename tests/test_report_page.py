@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import dom, look
-from tests.project import RECORDS, Project, changed, error, record, states
-from tests.test_own_model import follow
+from tests.support.browser import dom, look
+from tests.support.own_model import follow
+from tests.support.project import RECORDS, Project, changed, error, record, states
 
 TOML = "config/release.toml"
 MOST_BYTES = 300_000

@@ -10,7 +10,7 @@ import pytest
 
 from lib.ci.pipelines import ACTIONS
 from lib.image.assemble import assemble
-from tests.project import PARTS, ROOT
+from tests.support.project import PARTS, ROOT
 
 CHECK = ".github/workflows/check.yml"
 

@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +18,15 @@ from typing import Any
 import msgspec
 import pytest
 import requests
-from test_platform_contract import BROKEN, Ground
 
 from lib import platforms, settings
 from lib.errors import RefusedError, ReleaseError, UnhealthyError
 from lib.platforms.base import Deployment, Platform, Resource
 from lib.settings import AciContainer, LocalService, Service
 from lib.webservice import Client, identity
-from tests.project import eventually, free_port
+from tests.support.ground import BROKEN, Ground
+from tests.support.project import eventually, free_port
+from tests.support.services import Load, bearer, keys, rows, url
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds replicas in /proc")
 
@@ -146,22 +146,6 @@ def one_more(ground: Ground) -> Iterator[list[int]]:
     found.append(new)
 
 
-def url(service: Service, path: str = "/score") -> str:
-    return f"http://127.0.0.1:{service.local.port}{path}"
-
-
-def keys(ground: Ground, service: Service) -> list[str]:
-    return [key.reveal() for key in ground.platform.keys(service)]
-
-
-def rows(deployment: Deployment) -> bytes:
-    return json.dumps({"data": deployment.rows}).encode()
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
-
-
 def other(platform_settings: settings.Settings, ground: Ground) -> contextlib.closing[Any]:
     """Connect with other settings, and close the connection with the block."""
     made = platforms.connect(platform_settings, ground.forks)
@@ -191,7 +175,7 @@ class TestAsking:
     )
     def test_a_request_without_a_right_key_is_refused(
         self, ground: Ground, shared: Deployment, spoil: Callable[[str], dict[str, str]]
-    ) -> None:  # defect 15
+    ) -> None:
         headers = spoil(keys(ground, shared.service)[0])
         answer = requests.post(url(shared.service), data=rows(shared), headers=headers, timeout=30)
         assert answer.status_code == 401
@@ -244,66 +228,18 @@ class TestAsking:
             assert connection.recv(12) == b"HTTP/1.1 413"
 
     def test_the_rows_that_it_is_checked_with_are_real_rows(self, ground: Ground, shared: Deployment) -> None:
-        model = ground.platform.find_model(shared.model_version)  # defect 19
+        model = ground.platform.find_model(shared.model_version)
         assert model is not None
         holdout = json.loads(ground.platform.output(model.run_id, "holdout.json").read_bytes())
         assert shared.rows == holdout["data"][: len(shared.rows)]
         assert all(abs(value) < 0.25 for row in shared.rows for value in row)
 
 
-class Load:
-    """Clients that ask a service all the time, some over kept connections and some with a new one each time."""
-
-    def __init__(self, address: str, key: str, deployments: list[Deployment]) -> None:
-        self.address = address
-        self.key = key
-        self.body = rows(deployments[0])
-        self.predictions = {str(one.model_version): one.predictions for one in deployments}
-        self.ended = threading.Event()
-        self.answers: list[list[str]] = [[] for _ in range(4)]
-        self.threads = [
-            threading.Thread(target=self.ask, args=[answers, place % 2 == 0])
-            for place, answers in enumerate(self.answers)
-        ]
-
-    def ask(self, answers: list[str], keep: bool) -> None:
-        with requests.Session() as session:
-            while not self.ended.is_set():
-                post = session.post if keep else requests.post
-                try:
-                    answers.append(self.version(post(self.address, self.body, headers=bearer(self.key), timeout=30)))
-                except (requests.RequestException, ValueError) as error:
-                    answers.append(f"{type(error).__name__}: {error}")
-
-    def version(self, answer: requests.Response) -> str:
-        """Return the version that answered, or what is wrong with its answer."""
-        version = answer.headers.get("X-Model-Version", "none")
-        right = answer.status_code == 200 and answer.json()["result"] == pytest.approx(self.predictions[version])
-        return version if right else f"status {answer.status_code}: {answer.text[:100]}"
-
-    def more(self, count: int = 40) -> set[str]:
-        """Wait for more answers of every client, and return what was answered to requests sent from now on."""
-        marks = [len(answers) + 1 for answers in self.answers]
-        for answers, begin in zip(self.answers, marks, strict=True):
-            eventually(lambda answers=answers, end=begin + count: len(answers) >= end)
-        return {answer for answers, begin in zip(self.answers, marks, strict=True) for answer in answers[begin:]}
-
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        for thread in self.threads:
-            thread.join()
-
-
 class TestUpdating:
     @pytest.mark.slow
     def test_an_update_under_load_loses_no_request(
         self, ground: Ground, service: Service, first: Deployment, second: Deployment
-    ) -> None:  # defect 12
+    ) -> None:
         one, two = str(first.model_version), str(second.model_version)
         ground.platform.deploy(first)
         with Load(url(service), keys(ground, service)[0], [first, second]) as load:
@@ -393,7 +329,7 @@ class TestUpdating:
         change: dict[str, Any],
         start_timeout_s: float,
         said: str,
-    ) -> None:  # defect 17
+    ) -> None:
         ground.platform.deploy(first)
         before = sessions(ground)
         bad = ground.deployment(first.service, ground.version(0.5), more.format(mark=str(mark)))
@@ -527,7 +463,7 @@ class TestKeys:
     @pytest.mark.slow
     def test_a_key_is_in_no_argv_environment_log_or_other_file(
         self, ground: Ground, service: Service, first: Deployment
-    ) -> None:  # defect 26
+    ) -> None:
         given = f"secret-{uuid.uuid4().hex}"
         with deploying(ground, first, SCORING_KEY_PRIMARY=given) as process:
             assert process.stdout is not None

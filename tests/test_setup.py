@@ -17,8 +17,8 @@ import pytest
 from lib.errors import SettingsError
 from lib.settings.editing import SettingsFiles, with_entry, with_variable
 from lib.settings.questions import Setting
-from tests.project import ROOT, Project
-from tests.terminal import INTERRUPT, Terminal
+from tests.support.project import ROOT, Project
+from tests.support.terminal import INTERRUPT, Terminal
 
 END_OF_INPUT = "\x04"
 SUBSCRIPTION, CLIENT, TENANT = (f"{number}2345678-1234-4123-8123-123456789abc" for number in (1, 2, 3))

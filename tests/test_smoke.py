@@ -12,7 +12,7 @@ import pytest
 from lib.errors import ReleaseError
 from lib.release import smoke
 from lib.webservice import identity
-from tests.project import free_port
+from tests.support.project import free_port
 
 KEYS = ("first-key-" + "a" * 32, "second-key-" + "b" * 32)
 IDENTITY = identity("diabetes", 2, "f" * 64)
@@ -259,7 +259,7 @@ def test_a_service_that_does_all_as_it_should_passes_every_check(serve: Callable
 )
 def test_a_service_that_does_one_thing_wrong_fails_the_checks_of_it(
     serve: Callable[[Service], str], service: Service, failed: set[str]
-) -> None:  # defects 12, 15 and 18
+) -> None:
     assert faults(serve(service)).keys() == failed
 
 
@@ -287,6 +287,6 @@ def test_latency_is_measured_on_answers(serve: Callable[[Service], str]) -> None
 @pytest.mark.parametrize("service", [EndsEarly(), FailsEarly()], ids=lambda value: type(value).__name__)
 def test_a_service_that_fails_while_its_latency_is_measured_is_a_release_error(
     serve: Callable[[Service], str], service: Service
-) -> None:  # defect 17: only a release error brings the last version back
+) -> None:  # only a release error brings the last version back
     with pytest.raises(ReleaseError):
         smoke.latencies_ms(serve(service), KEYS[0], ROWS)

@@ -13,7 +13,7 @@ import pytest
 from invoke.collection import Collection
 from invoke.tasks import Task
 
-from tests.project import (
+from tests.support.project import (
     ROOT,
     Project,
     eventually,
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_scored_is_told(
     assert len(told.strip().splitlines()) <= 3
 
 
-def test_a_test_deletes_nothing(released: Project) -> None:  # defect 10
+def test_a_test_deletes_nothing(released: Project) -> None:
     running = server(released, "aci"), server(released, "aks")
     released.invoke("test", "--service", "aci", "--force")
     released.invoke("release")
@@ -114,7 +114,7 @@ def test_a_test_deletes_nothing(released: Project) -> None:  # defect 10
 
 
 @pytest.mark.parametrize("task", ["stop", "destroy"])
-def test_what_removes_shows_its_plan_and_does_nothing_unasked(released: Project, task: str) -> None:  # defect 16
+def test_what_removes_shows_its_plan_and_does_nothing_unasked(released: Project, task: str) -> None:
     told = released.invoke(task, expect=4)
     assert "service diabetes-staging" in told
     assert "nobody can be asked here" in told
@@ -129,7 +129,7 @@ def test_what_is_not_there_cannot_be_removed(released: Project, kind: str, name:
 
 @pytest.mark.slow
 def test_new_keys_hold_from_the_next_deployment_on_and_everything_can_be_removed(project: Project) -> None:
-    project.invoke("release")  # defect 16
+    project.invoke("release")
     old = key(project)
     project.invoke("keys", "--new")
     assert "does not accept the key" in project.invoke("status")
@@ -154,14 +154,14 @@ def test_check_runs_its_commands_in_the_project_and_hands_their_exit_code_on(pro
 
 
 @pytest.mark.slow
-def test_bench_prints_a_table_of_ratios() -> None:  # defect 21
+def test_bench_prints_a_table_of_ratios() -> None:
     command = [sys.executable, "-m", "invoke", "bench", "--only", "list", "--rounds", "1"]
     done = subprocess.run(command, cwd=ROOT / "lib", check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "invoke --list / a trivial tasks.py" in done.stdout
 
 
-def test_the_release_itself_is_in_git() -> None:  # defect 25
+def test_the_release_itself_is_in_git() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("no repository here")
     folders = ["lib/release/graph.py", "lib/platforms/local/store.py", "model/train.py", "service/score.py"]

@@ -14,7 +14,7 @@ from typing import Any
 import joblib
 import pytest
 
-from tests.project import Project, changed, error, record
+from tests.support.project import Project, changed, error, record
 
 TOML = "config/release.toml"
 

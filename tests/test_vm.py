@@ -20,11 +20,11 @@ from lib import platforms, settings
 from lib.files import source_files
 from lib.forks.client import Forks
 from lib.platforms.base import Job
-from tests.light import MINOR, PACKAGE, WAITS, conda_file, lighten
-from tests.machine import missing, needed
-from tests.project import LIMIT_S, Project, changed, error, eventually, free_port, record, states, waiting
-from tests.sshd import PATH, Machine, machine, make_key
-from tests.terminal import INTERRUPT
+from tests.support.light import MINOR, PACKAGE, WAITS, conda_file, lighten
+from tests.support.machine import missing, needed
+from tests.support.project import LIMIT_S, Project, changed, error, eventually, free_port, record, states, waiting
+from tests.support.sshd import PATH, Machine, machine, make_key
+from tests.support.terminal import INTERRUPT
 
 CONDA_FILE = "config/conda_dependencies.yml"
 TOML = "config/release.toml"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.project import Project, changed, error, record, told
+from tests.support.project import Project, changed, error, record, told
 
 TOML = "config/release.toml"
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.project import Project, clean_environment
+from tests.support.project import Project, clean_environment
 
 LIMIT_S = 180.0
 POLL_S = 0.002

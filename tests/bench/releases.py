@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.bench.measure import Result, in_turn
 from tests.bench.programs import INVOKE, fresh_folder, fresh_project, released_project, timed
-from tests.project import Project, free_port
+from tests.support.project import Project, free_port
 
 FLOOR = [sys.executable, str(Path(__file__).with_name("floor.py"))]
 QUICK = 4  # times as many rounds of what takes a moment

@@ -21,7 +21,7 @@ from tests.bench.programs import (
     request_body,
     running,
 )
-from tests.project import free_port
+from tests.support.project import free_port
 
 HERE = Path(__file__).parent
 SECONDS = 2.0

@@ -22,9 +22,9 @@ import pytest
 import requests
 
 from tests.azure.loopback import LoopbackAzure
-from tests.terminal import Terminal, terminal
+from tests.support.terminal import Terminal, terminal
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["tasks.py", "lib", "config", "model", "service", "requirements.txt", ".env.example", ".gitignore"]
 LIMIT_S = 300
 SETTINGS = ("SCORING_", "PLATFORM", "LOCAL_", "AZURE_", "VM_", "GITHUB_", "TF_BUILD", "SYSTEM_", "BUILD_")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from lib.errors import ReleaseError
 from lib.files import digest
-from tests.machine import missing, needed
-from tests.project import Project, eventually, free_port
+from tests.support.machine import missing, needed
+from tests.support.project import Project, eventually, free_port
 
 PACKAGES = "ca-certificates,haproxy,python3,python3-pip"
 SUITE = "bookworm"  # its Python is that of config/conda_dependencies.yml

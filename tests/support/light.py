@@ -4,7 +4,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.project import Project
+from tests.support.project import Project
 
 # Installed where a release runs, too, in another version.
 PACKAGE = "threadpoolctl"

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.machine import missing, needed
-from tests.project import eventually, free_port
+from tests.support.machine import missing, needed
+from tests.support.project import eventually, free_port
 
 # There, `python3` is the version that the tests run with, whatever the system's is.
 PATH = f"{sys.base_prefix}/bin:{os.environ['PATH']}"

@@ -1,12 +1,12 @@
-"""Take the README's picture of a report, after three releases: `python -m tests.picture`."""
+"""Take the README's picture of a report, after three releases: `python -m tests.support.picture`."""
 
 import itertools
 import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.browser import browse
-from tests.project import ROOT, Project
+from tests.support.browser import browse
+from tests.support.project import ROOT, Project
 
 PICTURE = ROOT / "docs/report.png"
 SIZE = "1000,1190"  # the verdict and the predictions

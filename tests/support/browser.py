@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.machine import needed
+from tests.support.machine import needed
 
 LIMIT_S = 120
 FLAGS = [

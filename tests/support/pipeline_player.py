@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 import yaml
 
-from tests.comments import TOKEN
-from tests.project import LIMIT_S, ROOT, clean_environment, eventually, processes
+from tests.support.comments import TOKEN
+from tests.support.project import LIMIT_S, ROOT, clean_environment, eventually, processes
 
 Yaml = dict[str, Any]
 MAKE = "make env"
