@@ -226,7 +226,7 @@ def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
 def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = False) -> None:
     """Stop the services; the next release starts them again."""
     from lib.release.steps.deploy import service_of
-    from lib.terminal.prompts import confirmed
+    from lib.terminal.prompts import confirm
 
     with release_context(locked_by="stop") as context:
         chosen = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
@@ -234,7 +234,7 @@ def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = Fal
         guarded = deletes and not production and context.settings.release.services.aks in chosen
         named = context.settings.release.services.aks.name if guarded else ""
         done = "deleted, as there is no other way to stop them" if deletes else "stopped"
-        if confirmed(done, [f"service {one.name}" for one in chosen], yes, named):
+        if confirm(done, [f"service {one.name}" for one in chosen], yes, named):
             for one in chosen:
                 context.platform.stop(one)
 
@@ -246,13 +246,13 @@ def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = Fal
 def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False, production: bool = False) -> None:
     """Remove what was created: everything, or one kind of thing, or one thing. Shows the plan first."""
     from lib.operate import destroy
-    from lib.terminal.prompts import confirmed
+    from lib.terminal.prompts import confirm
 
     with release_context(locked_by="destroy") as context:
         plan = destroy.plan(context.platform, kind, name)
         lines = [f"{one.kind} {one.name}: {one.detail}" for one in plan]
         named = "" if production else destroy.production_in(context.settings, plan)
-        if confirmed("removed", lines, yes, named):
+        if confirm("removed", lines, yes, named):
             for left in destroy.carry_out(context.platform, plan):
                 print(left)
 

@@ -174,7 +174,7 @@ def test_a_release_that_is_killed_goes_on_where_it_stopped(azure_project: AzureP
 def test_destroy_removes_what_was_made_and_asks_for_production(azure_project: AzureProject) -> None:
     project = azure_project
     project.invoke("release")
-    assert "nobody can be asked" in project.invoke("destroy", "--yes", expect=4)
+    assert "there is no terminal to ask" in project.invoke("destroy", "--yes", expect=4)
     plan = project.invoke("destroy", "--yes", "--production")
     for thing in ("service diabetes:", "service diabetes-staging:", "image ", "model 1", "compute release-aks"):
         assert thing in plan

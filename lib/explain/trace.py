@@ -16,7 +16,7 @@ from lib.release import lineage
 from lib.release.fingerprints import FILE
 from lib.release.steps.step import Context
 from lib.settings.conda import pins
-from lib.terminal.progress import coloured
+from lib.terminal.progress import colour
 
 CONDA = "conda_dependencies.yml"
 WIDTH = 13
@@ -133,13 +133,13 @@ def _promotion(serving: Serving) -> Link:
 
 
 def _block(link: Link) -> Iterator[str]:
-    word = coloured("  broken", "failed") if link.faults else coloured("  ok", "done") if link.checked else ""
+    word = colour("  broken", "failed") if link.faults else colour("  ok", "done") if link.checked else ""
     yield f"{link.link:<{WIDTH}}{link.id}{word}"
     for name, value in link.facts.items():
         if value not in ("", None):
             yield f"{'':<{WIDTH}}{name.replace('_', ' ')}: {_line(value)}"
     for fault in link.faults:
-        yield f"{'':<{WIDTH}}{coloured(fault, 'failed')}"
+        yield f"{'':<{WIDTH}}{colour(fault, 'failed')}"
 
 
 def _line(value: Any) -> str:

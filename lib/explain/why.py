@@ -13,7 +13,7 @@ from lib.release.fingerprints import FILE, SHORT, Change, Fingerprint, differenc
 from lib.release.records import Record, task_of
 from lib.release.steps import STEPS
 from lib.release.steps.step import Context, Step
-from lib.terminal.progress import coloured
+from lib.terminal.progress import colour
 
 INDENT = " " * 10  # the width of a step's name
 
@@ -64,7 +64,7 @@ def as_json(steps: list[Explanation]) -> str:
 def as_text(steps: list[Explanation]) -> str:
     """Return the explanation of the last step as text: the causes, then the steps that would run."""
     target = steps[-1]
-    lines = [f"{target.step} is {coloured(target.state, target.state)}", ""]
+    lines = [f"{target.step} is {colour(target.state, target.state)}", ""]
     if target.state == "fresh":
         return "\n".join([*lines, *_dependencies(target, steps)])
     for step in steps:

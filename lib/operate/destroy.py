@@ -1,4 +1,4 @@
-"""Remove what a platform created, after its plan was shown."""
+"""`invoke destroy`: plan what to remove, then remove it."""
 
 from collections.abc import Iterator
 
@@ -10,36 +10,36 @@ KINDS = ("service", "image", "model", "compute", "workspace")
 
 
 def plan(platform: Platform, kind: str, name: str = "") -> list[Resource]:
-    """List what would be removed.
+    """Return the resources to remove: all (kind workspace), all of a kind, or the one with a name.
 
-    What is in production is only in the plan to remove everything, and an image that was in production, or that a
-    service runs, only where it is named as well.
-    Raises SettingsError for an unknown kind, RefusedError for a model or an image that is in production.
+    Only the plan for everything contains the version in production. An image that was in production, or that a service
+    runs, is kept unless it is named.
+    Raises SettingsError for an unknown kind, RefusedError for a model or image that is in use.
     """
     if kind not in KINDS:
-        raise SettingsError(f"--kind {kind} is unknown, known are {', '.join(KINDS)}")
-    chosen = [one for one in platform.resources() if kind in (one.kind, "workspace") and name in ("", one.name)]
+        raise SettingsError(f"unknown kind {kind}: choose one of {', '.join(KINDS)}")
+    matches = [item for item in platform.resources() if kind in (item.kind, "workspace") and name in ("", item.name)]
     production = platform.production()
     in_use = {("model", str(production.version)), ("image", production.image)} if production else set()
     if kind == "workspace":
-        return chosen
-    if name and any((one.kind, one.name) in in_use for one in chosen):
+        return matches
+    if name and any((match.kind, match.name) in in_use for match in matches):
         raise RefusedError(f"{kind} {name} is in production\nRelease another one first, or `invoke destroy` everything")
-    if name and any(one.used for one in chosen):
-        raise RefusedError(f"{kind} {name} runs in a service\nDeploy another one there, or remove the service first")
+    if name and any(match.used for match in matches):
+        raise RefusedError(f"a service runs {kind} {name}\nDeploy another image to it, or remove the service first")
     if not name:
-        in_use |= {("image", one.image) for one in platform.history()}
-    return [one for one in chosen if (one.kind, one.name) not in in_use and not one.used]
+        in_use |= {("image", entry.image) for entry in platform.history()}  # the report compares with them
+    return [match for match in matches if (match.kind, match.name) not in in_use and not match.used]
 
 
 def production_in(settings: Settings, resources: list[Resource]) -> str:
-    """Return the name of the production service where it would be removed, else an empty string."""
+    """Return the name of the production service if it is in the plan, else an empty string."""
     name = settings.release.services.aks.name
-    return name if any((one.kind, one.name) == ("service", name) for one in resources) else ""
+    return name if any((resource.kind, resource.name) == ("service", name) for resource in resources) else ""
 
 
 def carry_out(platform: Platform, resources: list[Resource]) -> Iterator[str]:
-    """Remove what is listed, the workspace last, and yield what could no longer be reached and stays."""
-    for resource in resources:
-        if left := platform.remove(resource):
-            yield left
+    """Remove the resources of a plan, and yield a line for each that cannot be reached and therefore remains."""
+    for resource in resources:  # a platform lists the workspace last: the other resources need it
+        if remainder := platform.remove(resource):
+            yield remainder

@@ -1,4 +1,4 @@
-"""Kubernetes manifests of the production service, for a cluster that the user has."""
+"""`invoke manifest`: Kubernetes manifests of the production service, for the user's own cluster."""
 
 import math
 import string
@@ -14,17 +14,17 @@ PROBE_S = 2
 
 
 def write(settings: Settings, platform: Platform) -> Path:
-    """Write the manifests of what is in production, and return the file.
+    """Write the manifests of the version in production, and return the file.
 
-    Raises ReleaseError where nothing is, SettingsError where no cluster could pull its image.
+    Raises ReleaseError if nothing is in production, SettingsError if its image is in no registry.
     """
     production = platform.production()
     if production is None:
         raise ReleaseError("nothing is in production yet\n`invoke release` brings a version there")
-    location = platform.find_image(production.image) or "gone"
+    location = platform.find_image(production.image) or "deleted"
     if "@sha256:" not in location:
         raise SettingsError(
-            f"image {production.image[:12]} is in no registry that a cluster could pull it from ({location})\n"
+            f"image {production.image[:12]} is in no registry, so a cluster cannot pull it ({location})\n"
             'Set image.registry, and [local] engine = "container", in config/release.toml, then `invoke release`'
         )
     path = settings.records / "manifest.yaml"
@@ -33,7 +33,7 @@ def write(settings: Settings, platform: Platform) -> Path:
 
 
 def manifest(settings: Settings, production: Production, image: str) -> str:
-    """Return the manifests of a version, whose image is in a registry."""
+    """Return the manifests of a version; `image` is its reference in a registry, with the digest."""
     release = settings.release
     service = release.services.aks
     container = service.local.container

@@ -1,4 +1,4 @@
-"""Score a file of rows by a service, or by a model version on this interpreter."""
+"""`invoke score`: score a file of rows by a service, or by a model version in this Python."""
 
 import http
 import subprocess
@@ -13,15 +13,13 @@ from lib.webservice import Client
 
 
 def by_service(context: Context, target: str, file: Path) -> str:
-    """Post a file to a service and return its answer. Raises ReleaseError with what the service found wrong."""
+    """Post a file to a service and return its answer. Raises ReleaseError with the service's own error message."""
     service = service_of(context, target)
-    found = context.platform.find_service(service)
-    if found is None or found.trouble:
-        raise ReleaseError(
-            f"service {service.name} does not serve: {found.trouble if found else 'it was never deployed'}\n"
-            "`invoke release` brings it up"
-        )
-    answer = Client(found.scoring_uri, context.platform.keys(service)[0].reveal()).ask(content_of(file))
+    state = context.platform.find_service(service)
+    if state is None or state.trouble:
+        reason = state.trouble if state else "it was never deployed"
+        raise ReleaseError(f"service {service.name} does not serve: {reason}\n`invoke release` starts it")
+    answer = Client(state.scoring_uri, context.platform.keys(service)[0].reveal()).ask(_read(file))
     if answer.status != http.HTTPStatus.OK:
         raise ReleaseError(f"{service.name} answers {answer.status}: {answer.content.decode(errors='replace')}")
     return answer.content.decode()
@@ -29,17 +27,16 @@ def by_service(context: Context, target: str, file: Path) -> str:
 
 def by_model(context: Context, version: int, file: Path) -> str:
     """Score a file by a model version, with service/score.py but without a service."""
-    content_of(file)
+    _read(file)  # a missing file is reported before the model is downloaded
     script = context.settings.root / "service" / "score.py"
     command = [sys.executable, str(script), str(file.resolve()), str(context.platform.model_file(version))]
-    done = subprocess.run(command, env=environ_without_secrets(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ReleaseError(f"{script.name} failed: {done.stderr.strip().splitlines()[-1]}")
-    return done.stdout.strip()
+    process = subprocess.run(command, env=environ_without_secrets(), capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise ReleaseError(f"{script.name} failed: {process.stderr.strip().splitlines()[-1]}")
+    return process.stdout.strip()
 
 
-def content_of(file: Path) -> bytes:
-    """Read a file. Raises ReleaseError where it cannot be read."""
+def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:

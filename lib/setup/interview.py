@@ -53,7 +53,7 @@ def answers_to(topic: Topic) -> Answers:
             question = topic.questions.send(answer)  # type: ignore[arg-type]  # a generator begins with None
             if answer is None and topic.about:
                 print(topic.about)
-            answer = prompts.answered(question)
+            answer = prompts.answer(question)
     except StopIteration as end:
         answers: Answers = end.value
         return answers

@@ -1,4 +1,4 @@
-"""Ask whoever sits at the terminal: before something is stopped or removed, and for what only they can say."""
+"""Questions to the person at the terminal: before something is stopped or removed, and for settings."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -9,44 +9,44 @@ if TYPE_CHECKING:
     from lib.settings.questions import Question
 
 
-def confirmed(done: str, plan: list[str], yes: bool, production: str = "") -> bool:
-    """Show a plan, and ask unless it was said beforehand; a service in production must be named.
+def confirm(done: str, plan: list[str], yes: bool, production: str = "") -> bool:
+    """Print a plan, and ask whether to carry it out; `done` is the plan's verb as a participle ("removed").
 
-    Raises RefusedError where nobody can be asked.
+    `yes` answers in advance, but for a service in production, whose name the user must type. An empty plan is not
+    carried out. Raises RefusedError if there is no terminal to ask at.
     """
     print("\n".join([f"To be {done}:", *(f"  {line}" for line in plan)]) if plan else f"Nothing to be {done}")
     if not plan or (yes and not production):
         return bool(plan)
     if not sys.stdin.isatty():
         flags = "--yes --production" if production else "--yes"
-        raise RefusedError(f"nobody can be asked here\nAdd {flags} if this is what you want")
+        raise RefusedError(f"there is no terminal to ask for confirmation\nAdd {flags} if this is what you want")
     if production:
-        return typed(f"{production} is in production. Type its name to go on: ") == production
-    return asked("Go on?")
+        return _read_line(f"{production} is in production. Type its name to continue: ") == production
+    return ask("Continue?")
 
 
-def asked(question: str) -> bool:
-    """Ask a question; nobody there is a no."""
-    return sys.stdin.isatty() and typed(f"\n{question} [y/N] ").lower() in ("y", "yes")
+def ask(question: str) -> bool:
+    """Ask a yes-or-no question; without a terminal the answer is no."""
+    return sys.stdin.isatty() and _read_line(f"\n{question} [y/N] ").lower() in ("y", "yes")
 
 
-def answered(question: "Question") -> str:
-    """Ask until an answer is right; Enter takes what is proposed. Nothing of a secret is shown."""
+def answer(question: "Question") -> str:
+    """Ask until the answer is valid, and return it; Enter takes the proposed answer. Secrets are not echoed."""
     proposed = f" [{question.proposed}]" if question.proposed else ""
     while True:
-        answer = typed(f"{question.text}{proposed}: ", question.secret) or question.proposed
+        text = _read_line(f"{question.text}{proposed}: ", question.secret) or question.proposed
         try:
-            return question.rule(answer)
+            return question.rule(text)
         except ValueError as error:
             print(f"  {error}")
 
 
-def typed(prompt: str, secret: bool = False) -> str:
-    """Return a line that is typed; the end of input (Ctrl-D) interrupts as Ctrl-C does."""
+def _read_line(prompt: str, secret: bool = False) -> str:
     import getpass
 
     try:
         return (getpass.getpass(prompt) if secret else input(prompt)).strip()
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, KeyboardInterrupt):  # Ctrl-D and Ctrl-C both interrupt the task
         print()
         raise KeyboardInterrupt from None
