@@ -22,7 +22,7 @@ import requests
 from lib.errors import UnhealthyError
 from lib.platforms.base import Resource
 from lib.platforms.local.containers.engine import REPLICA, SERVICE, WORKSPACE
-from lib.settings import AciContainer, Containers, LocalService, Service
+from lib.settings import AciContainer, ContainerSettings, LocalService, Service
 from tests.support import containers
 from tests.support.containers import Engine
 from tests.support.contract import ImagesContract, ServicesContract
@@ -91,7 +91,7 @@ def service(ground: Ground) -> Iterator[Service]:
     """Give a service of two replicas that is not deployed yet."""
     made = Service(
         name="under-load",
-        local=LocalService(port=free_port(), container=Containers(replicas=2)),
+        local=LocalService(port=free_port(), container=ContainerSettings(replicas=2)),
         azureml=AciContainer(),
     )
     yield made

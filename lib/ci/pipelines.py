@@ -6,7 +6,7 @@ from typing import Any
 from lib import files
 from lib.ci.jobs import jobs
 from lib.errors import ReleaseError
-from lib.settings import SECRETS, Environment
+from lib.settings import SECRETS, Env
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLACES = {"github": ".github/workflows/release.yml", "azure": "azure-pipelines.yml"}
@@ -53,7 +53,7 @@ def render(template: str) -> str:
 def facts() -> dict[str, Any]:
     """Return what the templates speak of."""
     made = jobs()
-    known = [name.upper() for name in Environment.__struct_fields__]
+    known = [name.upper() for name in Env.__struct_fields__]
     return {
         "jobs": made,
         "gate": next(job.name for job in made if job.decides),

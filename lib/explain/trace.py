@@ -15,10 +15,9 @@ from lib.platforms.outputs import read_data
 from lib.release import lineage
 from lib.release.fingerprints import FILE
 from lib.release.steps.step import Context
-from lib.settings.conda import pins
+from lib.settings import conda
 from lib.terminal.progress import colour
 
-CONDA = "conda_dependencies.yml"
 WIDTH = 13
 
 
@@ -113,13 +112,13 @@ def _data(context: Context, model: ModelVersion) -> Link:
 
 def _environment(serving: Serving) -> Link:
     link = Link(link="environment", id="")
-    if serving.content and (serving.content / CONDA).is_file():
-        link.id = digest_file(serving.content / CONDA)
+    if serving.content and (serving.content / conda.NAME).is_file():
+        link.id = digest_file(serving.content / conda.NAME)
         try:
-            link.facts["packages"] = pins(serving.content / CONDA)
+            link.facts["packages"] = conda.pins(serving.content / conda.NAME)
         except ReleaseError as error:
             link.faults.append(str(error).splitlines()[0])
-    trained_with = lineage.inputs_of(serving.model.tags).get(f"config/{CONDA}", "") if serving.model else ""
+    trained_with = lineage.inputs_of(serving.model.tags).get(conda.PATH, "") if serving.model else ""
     if trained_with:
         same = f"sha256:{link.id}".startswith(trained_with)  # tags have shortened digests
         link.facts["trained_with"] = "the same" if same else f"another, {trained_with}"

@@ -8,7 +8,7 @@ import msgspec
 from lib.errors import ReleaseError
 from lib.explain.expected import expectation
 from lib.explain.serving import Serving
-from lib.explain.trace import CONDA, Link
+from lib.explain.trace import Link
 from lib.files import digest, digest_file
 from lib.git import DIRTY, committed, names_of
 from lib.image.assemble import MODEL_PATH, faults, manifest
@@ -19,6 +19,7 @@ from lib.release.records import ModelRecord, task_of
 from lib.release.steps import STEPS
 from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context
+from lib.settings import conda
 from lib.webservice import Client
 
 
@@ -127,8 +128,8 @@ def _commit(context: Context, serving: Serving) -> Iterator[str]:
 
 def _environment(_context: Context, serving: Serving) -> Iterator[str]:
     """Compare the image's conda file with the image's manifest."""
-    if serving.content and manifest(serving.content).get(CONDA) != digest_file(serving.content / CONDA):
-        yield f"{serving.content / CONDA} was changed after the image was built"
+    if serving.content and manifest(serving.content).get(conda.NAME) != digest_file(serving.content / conda.NAME):
+        yield f"{serving.content / conda.NAME} was changed after the image was built"
 
 
 def _promotion(context: Context, serving: Serving) -> Iterator[str]:

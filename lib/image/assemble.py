@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib.errors import ReleaseError
 from lib.files import digest, digest_file, source_files
-from lib.settings.conda import ENVIRONMENT, pins, with_dependencies
+from lib.settings import conda
 
 HERE = Path(__file__).parent
 MODEL_PATH = "model/1/model.joblib"
@@ -45,9 +45,9 @@ def assemble(root: Path, model: Path, base: str = BASE) -> Image:
     contents |= {name: (HERE / name).read_bytes() for name in ("Dockerfile", "drain.py", "serve.py")}
     contents[PACKAGES_DOCKERFILE] = f"ARG BASE={base}\n".encode() + (HERE / PACKAGES_DOCKERFILE).read_bytes()
     contents[MODEL_PATH] = model.read_bytes()
-    contents["conda_dependencies.yml"] = (root / ENVIRONMENT).read_bytes()
-    contents[REQUIREMENTS] = with_dependencies(
-        pins(root / ENVIRONMENT), (root / "requirements.txt").read_text()
+    contents[conda.NAME] = (root / conda.PATH).read_bytes()
+    contents[REQUIREMENTS] = conda.with_dependencies(
+        conda.pins(root / conda.PATH), (root / "requirements.txt").read_text()
     ).encode()
     return Image(contents)
 

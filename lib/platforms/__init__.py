@@ -21,7 +21,7 @@ PLATFORMS = {
 
 def connect(settings: Settings, forks: Forks) -> Platform:
     """Return the platform that .env names. Raises SettingsError where it cannot train on the chosen compute."""
-    module, name = PLATFORMS[settings.environment.platform].split(":")
+    module, name = PLATFORMS[settings.env.platform].split(":")
     kind = cast(type[Platform], getattr(importlib.import_module(module), name))
     chosen = settings.release.train.compute
     if chosen not in kind.computes:

@@ -170,7 +170,7 @@ class FailureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 def redacted(failure: FailureRecord, settings: Settings) -> FailureRecord:
     """Take secrets out of a message, which may be that of any program, before it is kept or others read it."""
     message = failure.message
-    secrets = [one.reveal() for one in msgspec.structs.astuple(settings.environment) if isinstance(one, Secret)]
+    secrets = [one.reveal() for one in msgspec.structs.astuple(settings.env) if isinstance(one, Secret)]
     for secret in sorted(secrets, key=len, reverse=True):  # one may begin as another does
         message = message.replace(secret, "***")
     return msgspec.structs.replace(failure, message=message)

@@ -7,10 +7,10 @@ import msgspec
 
 from lib.errors import SettingsError
 from lib.settings.azureml import AciContainer, AksContainers, AksWebservice, Autoscale, Workspace
-from lib.settings.environment import SECRETS, Environment, read_environment
+from lib.settings.env import SECRETS, Env, read_env
 from lib.settings.fields import Secret, Struct
 from lib.settings.parsing import parse, read
-from lib.settings.release import Compute, Containers, Image, Limits, LocalService, Release, Service
+from lib.settings.release import Compute, ContainerSettings, ImageSettings, Limits, LocalService, Release, Service
 
 __all__ = [
     "SECRETS",
@@ -18,9 +18,9 @@ __all__ = [
     "AksContainers",
     "Autoscale",
     "Compute",
-    "Containers",
-    "Environment",
-    "Image",
+    "ContainerSettings",
+    "Env",
+    "ImageSettings",
     "Limits",
     "LocalService",
     "Release",
@@ -39,17 +39,17 @@ class Settings(Struct, frozen=True):
     root: Path
     workspace: Workspace
     release: Release
-    environment: Environment
+    env: Env
 
     @property
     def folder(self) -> Path:
         """Where the local platform keeps everything, and another one what it has downloaded."""
-        return self.root / self.environment.local_workspace
+        return self.root / self.env.local_workspace
 
     @property
     def records(self) -> Path:
         """Where the records of this platform are."""
-        return self.root / "artifacts" / self.environment.platform
+        return self.root / "artifacts" / self.env.platform
 
     def training_on(self, compute: str) -> "Settings":
         """Return the same settings, but for where training runs; the platform says whether it has such a compute."""
@@ -63,13 +63,13 @@ class Settings(Struct, frozen=True):
 
     def of_platform(self, service: Service) -> dict[str, Any]:
         """Return what a service is made of on this platform, but for what its engine does not use."""
-        made_of = msgspec.structs.asdict(getattr(service, self.environment.platform))
+        made_of = msgspec.structs.asdict(getattr(service, self.env.platform))
         return {name: value for name, value in made_of.items() if name != "container" or self.containers}
 
     @property
     def containers(self) -> bool:
         """Whether this platform is this machine, and an engine runs containers on it."""
-        return self.environment.platform == "local" and self.release.local.engine == "container"
+        return self.env.platform == "local" and self.release.local.engine == "container"
 
 
 def load(root: Path) -> Settings:
@@ -77,21 +77,21 @@ def load(root: Path) -> Settings:
     problems: list[str] = []
     workspace = read(Workspace, parse(root / "config/config.json", problems), "config/config.json", problems)
     release = read(Release, parse(root / "config/release.toml", problems), "config/release.toml", problems)
-    environment = read(Environment, read_environment(root / ".env", problems), ".env", problems)
+    env = read(Env, read_env(root / ".env", problems), ".env", problems)
     release = with_existing_service(root / "config/aks_webservice.json", release, problems)
     if release:
         check_services(release, problems)
         check_data(release, problems)
-    if environment:
-        check_numbers(environment, problems)
-    if problems or not (workspace and release and environment):
+    if env:
+        check_numbers(env, problems)
+    if problems or not (workspace and release and env):
         raise SettingsError("\n".join(problems))
-    return Settings(root=root, workspace=overridden(workspace, environment), release=release, environment=environment)
+    return Settings(root=root, workspace=overridden(workspace, env), release=release, env=env)
 
 
-def overridden(workspace: Workspace, environment: Environment) -> Workspace:
+def overridden(workspace: Workspace, env: Env) -> Workspace:
     """Let AZURE_SUBSCRIPTION_ID and its like go before config.json."""
-    given = {name: getattr(environment, f"azure_{name}") for name in workspace.__struct_fields__}
+    given = {name: getattr(env, f"azure_{name}") for name in workspace.__struct_fields__}
     return msgspec.structs.replace(workspace, **{name: value for name, value in given.items() if value})
 
 
@@ -121,10 +121,10 @@ def check_services(release: Release, problems: list[str]) -> None:
         problems.append("config/release.toml: services.aks.azureml.autoscale has more min_replicas than max_replicas")
 
 
-def check_numbers(environment: Environment, problems: list[str]) -> None:
+def check_numbers(env: Env, problems: list[str]) -> None:
     """Check what .env can only give as text."""
     for name, most in (("vm_ssh_port", 65535), ("vm_silence_s", None)):
-        value = getattr(environment, name)
+        value = getattr(env, name)
         if value is not None and not (value.isdecimal() and 1 <= int(value) <= (most or int(value))):
             problems.append(f".env: {name.upper()} must be a number {f'from 1 to {most}' if most else 'above 0'}")
 

@@ -30,7 +30,7 @@ class Train(Struct, frozen=True):
     parameters: dict[str, int | float | str] = msgspec.field(default_factory=dict)
 
 
-class Containers(Struct, frozen=True):
+class ContainerSettings(Struct, frozen=True):
     """How many containers a service has under an engine, and what each may use."""
 
     replicas: Positive = 1
@@ -43,7 +43,7 @@ class LocalService(Struct, frozen=True):
 
     port: Port
     workers: Positive = 1
-    container: Containers = Containers()
+    container: ContainerSettings = ContainerSettings()
 
 
 class Service(Struct, frozen=True):
@@ -54,13 +54,13 @@ class Service(Struct, frozen=True):
     azureml: AciContainer | AksContainers
 
 
-class Staging(Service, frozen=True):
+class AciService(Service, frozen=True):
     """The staging service, on Azure in Azure Container Instances."""
 
     azureml: AciContainer = AciContainer()
 
 
-class Production(Service, frozen=True):
+class AksService(Service, frozen=True):
     """The production service, on Azure in an AKS cluster."""
 
     azureml: AksContainers = AksContainers()
@@ -81,11 +81,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Services(Struct, frozen=True):
     """The staging service (aci) and the production service (aks)."""
 
-    aci: Staging
-    aks: Production
+    aci: AciService
+    aks: AksService
 
 
-class Image(Struct, frozen=True):
+class ImageSettings(Struct, frozen=True):
     """What a container image is built upon, and where it is pushed to; an empty registry keeps it with the engine."""
 
     base: Reference = "docker.io/library/python:3.11-slim"
@@ -116,6 +116,6 @@ class Release(Struct, frozen=True):
     gate: Rule
     services: Services
     limits: Limits
-    image: Image = Image()
+    image: ImageSettings = ImageSettings()
     local: Local = Local()
     azureml: Azureml = Azureml()

@@ -8,8 +8,7 @@ from lib import platforms
 from lib.errors import ReleaseError, SettingsError
 from lib.forks.client import Forks
 from lib.platforms.base import Finding
-from lib.settings import load
-from lib.settings.conda import ENVIRONMENT
+from lib.settings import conda, load
 from lib.setup.machine import disk, packages, python, pythons, uv
 from lib.setup.project import agreement, commit, environment_file, ignored, scripts
 
@@ -29,7 +28,7 @@ def check(root: Path) -> Iterator[Finding]:
 
 def pins(root: Path) -> Iterator[Finding]:
     """Check what is installed here, and what an image will be made of."""
-    missing = [name for name in ("requirements.txt", ENVIRONMENT) if not (root / name).is_file()]
+    missing = [name for name in ("requirements.txt", conda.PATH) if not (root / name).is_file()]
     yield from (Finding(what=name, fix=f"it is missing: git checkout {name}") for name in missing)
     if not missing:
         yield packages(root)
@@ -50,4 +49,4 @@ def settings(root: Path) -> Iterator[Finding]:
         try:
             yield from platforms.connect(loaded, forks).check()
         except ReleaseError as error:
-            yield Finding(what=f"platform {loaded.environment.platform}", fix=str(error).replace("\n", ". "))
+            yield Finding(what=f"platform {loaded.env.platform}", fix=str(error).replace("\n", ". "))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lib.platforms.base import Finding
-from lib.settings.conda import ENVIRONMENT, read
+from lib.settings import conda
 
 PYTHONS = ((3, 11), (3, 13))
 FREE_BYTES = 500 << 20
@@ -69,11 +69,11 @@ def uv() -> Finding:
 def pythons(root: Path) -> Finding:
     """Compare this Python with the one that an image or another machine loads the model with."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    said = ".".join(read(root / ENVIRONMENT).python.split(".")[:2])
+    said = ".".join(conda.read(root / conda.PATH).python.split(".")[:2])
     if said in ("", here):
-        return Finding(what=f"Python {here} here and in {ENVIRONMENT}")
+        return Finding(what=f"Python {here} here and in {conda.PATH}")
     hint = f"it says {said}, this is {here}: another machine would load the model with another Python than trained it"
-    return Finding(what=ENVIRONMENT, hint=hint)
+    return Finding(what=conda.PATH, hint=hint)
 
 
 def disk(root: Path) -> Finding:

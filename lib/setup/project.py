@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.errors import ReleaseError
 from lib.git import git
 from lib.platforms.base import Finding
-from lib.settings.conda import ENVIRONMENT, pins, with_dependencies
+from lib.settings.conda import PATH, pins, with_dependencies
 
 
 def environment_file(root: Path) -> Iterator[Finding]:
@@ -47,11 +47,11 @@ def commit(root: Path) -> Finding:
 def agreement(root: Path) -> Finding:
     """Check that the environment of model/ and service/ has the pins of requirements.txt."""
     try:
-        chosen = pins(root / ENVIRONMENT)
+        chosen = pins(root / PATH)
         with_dependencies(chosen, (root / "requirements.txt").read_text())
     except ReleaseError as error:
-        return Finding(what=ENVIRONMENT, fix=str(error).replace("\n", ": "))
-    return Finding(what=f"{ENVIRONMENT} agrees with requirements.txt")
+        return Finding(what=PATH, fix=str(error).replace("\n", ": "))
+    return Finding(what=f"{PATH} agrees with requirements.txt")
 
 
 def scripts(root: Path) -> Iterator[Finding]:

@@ -49,8 +49,8 @@ class Ground:
 
     def connect(self, **environment: Any) -> Platform:
         """Give the platform as a later release finds it."""
-        changed = msgspec.structs.replace(self.settings.environment, **environment)
-        loaded = msgspec.structs.replace(self.settings, environment=changed)
+        changed = msgspec.structs.replace(self.settings.env, **environment)
+        loaded = msgspec.structs.replace(self.settings, env=changed)
         self.connected.append(platforms.connect(loaded, self.forks))
         return self.connected[-1]
 

@@ -11,7 +11,7 @@ from azureml.core.compute import AksCompute, AmlCompute, ComputeTarget, RemoteCo
 
 from lib.errors import RefusedError, ReleaseError, SettingsError
 from lib.platforms.azureml.faults import explained, patiently
-from lib.settings import Environment, Settings
+from lib.settings import Env, Settings
 
 POLL_S = 2.0
 SSH_PORT = 22
@@ -44,14 +44,14 @@ def ready(workspace: Workspace, settings: Settings, name: str) -> Any:
 
 def attach_vm(workspace: Workspace, settings: Settings) -> str:
     """Attach the VM of .env, unless it is attached with the same settings. Raises SettingsError where they differ."""
-    name, environment = settings.release.azureml.vm, settings.environment
-    wanted = wanted_vm(environment)
+    name, env = settings.release.azureml.vm, settings.env
+    wanted = wanted_vm(env)
     found = find(workspace, name)
     if found is None:
-        configuration = RemoteCompute.attach_configuration(**wanted, **secret_of(environment))
+        configuration = RemoteCompute.attach_configuration(**wanted, **secret_of(env))
         begin = functools.partial(ComputeTarget.attach, workspace, name, configuration)
-        make(workspace, settings, name, begin, f"attaching as {environment.vm_user}")
-        return f"VM {name} is attached as {environment.vm_user}"
+        make(workspace, settings, name, begin, f"attaching as {env.vm_user}")
+        return f"VM {name} is attached as {env.vm_user}"
     differing = differences(found, wanted, tags_of(workspace).get(f"{MADE}{name}", ""))
     if differing:
         raise SettingsError(
@@ -62,30 +62,30 @@ def attach_vm(workspace: Workspace, settings: Settings) -> str:
     return f"VM {name} is attached already"
 
 
-def wanted_vm(environment: Environment) -> dict[str, Any]:
+def wanted_vm(env: Env) -> dict[str, Any]:
     """Return the VM's settings. Raises SettingsError for those that are missing."""
-    needed = {"VM_RESOURCE_ID": environment.vm_resource_id, "VM_USER": environment.vm_user}
+    needed = {"VM_RESOURCE_ID": env.vm_resource_id, "VM_USER": env.vm_user}
     missing = [name for name, value in needed.items() if not value]
-    if not (environment.vm_password or environment.vm_ssh_key_file):
+    if not (env.vm_password or env.vm_ssh_key_file):
         missing.append("VM_SSH_KEY_FILE (or VM_PASSWORD)")
     if missing:
         raise SettingsError(f"{', '.join(missing)} must be set in .env, to attach a VM")
     return {
-        "resource_id": environment.vm_resource_id,
-        "username": environment.vm_user,
-        "ssh_port": int(environment.vm_ssh_port or SSH_PORT),
+        "resource_id": env.vm_resource_id,
+        "username": env.vm_user,
+        "ssh_port": int(env.vm_ssh_port or SSH_PORT),
     }
 
 
-def secret_of(environment: Environment) -> dict[str, str]:
+def secret_of(env: Env) -> dict[str, str]:
     """Return the key file or the password with which the VM lets us in."""
-    if environment.vm_ssh_key_file:
-        path = Path(environment.vm_ssh_key_file).expanduser()
+    if env.vm_ssh_key_file:
+        path = Path(env.vm_ssh_key_file).expanduser()
         if not path.is_file():
             raise SettingsError(f"VM_SSH_KEY_FILE {path} is not there")
         return {"private_key_file": str(path)}
-    assert environment.vm_password  # noqa: S101 - wanted_vm() has seen it
-    return {"password": environment.vm_password.reveal()}
+    assert env.vm_password  # noqa: S101 - wanted_vm() has seen it
+    return {"password": env.vm_password.reveal()}
 
 
 def differences(found: Any, wanted: dict[str, Any], noted: str) -> list[str]:

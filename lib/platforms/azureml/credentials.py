@@ -17,7 +17,7 @@ from msal.exceptions import MsalError
 
 from lib.errors import ReleaseError
 from lib.platforms.azureml.faults import patiently
-from lib.settings import Environment
+from lib.settings import Env
 
 ORDER = "service principal of .env, then the Azure CLI's login, then signing in at a terminal"
 MANAGEMENT = "https://management.core.windows.net/"
@@ -70,12 +70,12 @@ class CliTokens:
         return found["accessToken"], float(found.get("expires_on") or time.time() + 2 * EARLY_S)
 
 
-def sign_in(environment: Environment) -> tuple[Any, str]:
+def sign_in(env: Env) -> tuple[Any, str]:
     """Return credentials that Azure accepts, and what they are. Raises ReleaseError."""
 
     def ask() -> tuple[Any, str]:
         try:
-            auth, who = choose(environment)
+            auth, who = choose(env)
             auth.get_authentication_header()
         except (ValueError, MsalError) as error:  # what the sign-in library raises, for a wrong tenant too
             raise AuthenticationException(str(error)) from None
@@ -84,10 +84,10 @@ def sign_in(environment: Environment) -> tuple[Any, str]:
     return patiently("signing in to Azure", ask)
 
 
-def choose(environment: Environment) -> tuple[Any, str]:
+def choose(env: Env) -> tuple[Any, str]:
     """Return the first credentials that there are, and what they are. Raises ReleaseError where there are none."""
-    secret, client = environment.azure_client_secret, environment.azure_client_id
-    tenant = environment.azure_tenant_id
+    secret, client = env.azure_client_secret, env.azure_client_id
+    tenant = env.azure_tenant_id
     if secret:
         principal = ServicePrincipalAuthentication(tenant, client, secret.reveal())
         return principal, f"service principal {client} of .env"

@@ -22,6 +22,7 @@ from lib.platforms.azureml.faults import explained, patiently, within
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Build, Tell
+from lib.settings import conda
 
 LOG_LINES = 12
 
@@ -92,7 +93,7 @@ class Images:
 
     def inference(self, folder: Path, variables: dict[str, str]) -> InferenceConfig:
         """Return how an image's content serves, with variables for its process."""
-        made = environments.for_scoring(self.models.name, folder / "conda_dependencies.yml")
+        made = environments.for_scoring(self.models.name, folder / conda.NAME)
         environment: Environment = environments.registered(self.workspace(), made)
         environment.environment_variables = dict(variables)
         return InferenceConfig("score.py", source_directory=str(folder / "service"), environment=environment)

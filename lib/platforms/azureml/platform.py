@@ -69,7 +69,7 @@ class AzuremlPlatform:
         """Return the workspace, asked for once however many ask at the same time."""
         with self.lock:
             if self.found is None:
-                auth, self.who = credentials.sign_in(self.settings.environment)
+                auth, self.who = credentials.sign_in(self.settings.env)
                 self.found = workspace.get(self.settings, auth)
             return self.found
 
@@ -84,7 +84,7 @@ class AzuremlPlatform:
             return
         what = f"credentials for Azure ({credentials.ORDER})"
         try:
-            auth, who = credentials.sign_in(self.settings.environment)
+            auth, who = credentials.sign_in(self.settings.env)
             yield Finding(what=f"credentials for Azure: {who} (the order is {credentials.ORDER})")
             what = f"workspace {self.settings.workspace.workspace_name}"
             found = workspace.find(self.settings, auth)

@@ -195,7 +195,7 @@ class Services:
 
     def given_keys(self) -> list[str]:
         """Return the keys that .env asks for."""
-        environment = self.settings.environment
+        environment = self.settings.env
         return [
             key.reveal() if key else "" for key in (environment.scoring_key_primary, environment.scoring_key_secondary)
         ]

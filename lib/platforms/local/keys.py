@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib import files
 from lib.errors import ReleaseError
-from lib.settings import Environment, Secret
+from lib.settings import Env, Secret
 
 KEY_BYTES = 24
 
@@ -14,9 +14,9 @@ KEY_BYTES = 24
 class Keys:
     """Two keys for each service, so that one can be changed while clients use the other."""
 
-    def __init__(self, path: Path, environment: Environment) -> None:
+    def __init__(self, path: Path, env: Env) -> None:
         self.path = path
-        self.given = (environment.scoring_key_primary, environment.scoring_key_secondary)
+        self.given = (env.scoring_key_primary, env.scoring_key_secondary)
 
     def of(self, service: str) -> tuple[Secret, Secret]:
         """Return a service's keys, and make those that are missing."""

@@ -60,7 +60,7 @@ class LocalPlatform:
         self.trainers = Computes(settings, self.store)
         self.contents = Contents(self.folder / "files")
         self.images = self.folder / "images"
-        self.key_ring = Keys(self.folder / "keys.json", settings.environment)
+        self.key_ring = Keys(self.folder / "keys.json", settings.env)
         self.settings = settings
         self.forks = forks
         self.services = Services(self.folder / "services", self.store, self.key_ring, self.release, self.replicas)

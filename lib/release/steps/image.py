@@ -12,7 +12,7 @@ from lib.platforms.base import Build
 from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import ImageRecord, ModelRecord
 from lib.release.steps.step import Context
-from lib.settings.conda import ENVIRONMENT
+from lib.settings import conda
 from lib.webservice import same
 
 
@@ -24,7 +24,7 @@ def image_inputs(context: Context) -> Fingerprint:
         chosen |= of_settings("image", registry=settings.release.image.registry) | of_settings(
             "local", engine="container"
         )
-    return of_files(settings.root, "service", ENVIRONMENT) | chosen
+    return of_files(settings.root, "service", conda.PATH) | chosen
 
 
 def image_absent(context: Context, record: ImageRecord) -> str:

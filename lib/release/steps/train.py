@@ -10,8 +10,7 @@ from lib.platforms.base import Job, Run
 from lib.release.fingerprints import NOT_THERE, Fingerprint, of_files, of_settings
 from lib.release.records import RunRecord, encode
 from lib.release.steps.step import Context
-from lib.settings import Settings
-from lib.settings.conda import ENVIRONMENT
+from lib.settings import Settings, conda
 
 
 def train_inputs(context: Context) -> Fingerprint:
@@ -19,7 +18,7 @@ def train_inputs(context: Context) -> Fingerprint:
     python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     # Not where it runs: the same inputs give the same model there.
     chosen = of_settings("train.parameters", **train.parameters)
-    return of_files(context.settings.root, "model", ENVIRONMENT) | of_data(context.settings) | chosen | python
+    return of_files(context.settings.root, "model", conda.PATH) | of_data(context.settings) | chosen | python
 
 
 def of_data(settings: Settings) -> Fingerprint:

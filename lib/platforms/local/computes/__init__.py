@@ -21,7 +21,7 @@ class Computes:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.root = settings.root
-        self.environment = settings.environment
+        self.env = settings.env
         self.chosen = settings.release.train.compute
         self.environments = settings.folder / "environments"
         self.store = store
@@ -29,7 +29,7 @@ class Computes:
     def check(self) -> Iterator[Finding]:
         """Check what the chosen compute needs; a machine is connected to only where it is the one that trains."""
         looks = {"env": self.look_here, "vm": self.look_there}
-        what = {"env": "an environment for training", "vm": f"VM {self.environment.vm_host}"}
+        what = {"env": "an environment for training", "vm": f"VM {self.env.vm_host}"}
         if look := looks.get(self.chosen):
             try:
                 yield Finding(what=look())
@@ -49,19 +49,19 @@ class Computes:
         """Describe the machine of .env. Raises ReleaseError where it cannot train."""
         from lib.platforms.local.computes import environments, vm
 
-        return vm.look(environments.read(self.root), self.environment)
+        return vm.look(environments.read(self.root), self.env)
 
     def attach(self, ask: Ask) -> str:
         """Look over the machine of .env, put it on record, and describe it."""
         from lib.platforms.local.computes import vm
 
-        found = vm.attach(self.root, self.environment, ask)
+        found = vm.attach(self.root, self.env, ask)
         self.put_on_record()
         return found
 
     def put_on_record(self) -> None:
         """Remember the machine of .env, for the day when what is ours there is removed."""
-        self.store.put("machines", **{name: getattr(self.environment, name) or "" for name in WHERE})
+        self.store.put("machines", **{name: getattr(self.env, name) or "" for name in WHERE})
 
     def train(self, job: Job, folder: Path, tell: Tell) -> Place:
         """Run model/train.py on the job's compute, and say where that was. Raises ReleaseError where it fails."""
@@ -69,7 +69,7 @@ class Computes:
             from lib.platforms.local.computes import vm
 
             reached = self.put_on_record
-            return vm.train(self.root, self.environment, self.store.id, job, folder, tell, reached)
+            return vm.train(self.root, self.env, self.store.id, job, folder, tell, reached)
         script, arguments = self.root / "model" / "train.py", job.arguments(job.data)
         if job.compute == "env":
             from lib.platforms.local.computes import environments
@@ -109,7 +109,7 @@ class Computes:
         from lib.platforms.local.computes import vm
 
         given = {column: value or None for column, value in row.items()}
-        left = vm.remove(msgspec.structs.replace(self.environment, **given), self.store.id)
+        left = vm.remove(msgspec.structs.replace(self.env, **given), self.store.id)
         self.store.do(
             "DELETE FROM machines WHERE vm_host = ? AND vm_user = ? AND vm_ssh_port = ? AND vm_folder = ?",
             *map(row.get, WHERE),

@@ -13,7 +13,6 @@ from lib.platforms.base import Plain, Tell
 from lib.platforms.local.computes import building
 from lib.platforms.local.computes.training import run_leased
 from lib.settings import conda
-from lib.settings.conda import ENVIRONMENT, pins, with_dependencies
 
 BUILD_TIMEOUT_S = 3600.0
 
@@ -51,10 +50,10 @@ class Built(Plain, frozen=True):
 
 def read(root: Path) -> Wanted:
     """Read what the project's conda file wants. Raises SettingsError where it is none, or Python is not pinned."""
-    file = conda.read(root / ENVIRONMENT)
+    file = conda.read(root / conda.PATH)
     if not file.python:
         raise SettingsError(
-            f"{ENVIRONMENT}: python is not pinned\nWrite python=3.11, or another one, under dependencies"
+            f"{conda.PATH}: python is not pinned\nWrite python=3.11, or another one, under dependencies"
         )
     if file.conda:
         return Wanted(python=file.python, pip=file.pip, conda=file.text)
@@ -64,7 +63,9 @@ def read(root: Path) -> Wanted:
 def locked(root: Path) -> list[str]:
     """Return what is wanted with all that it needs as requirements.txt pins it; nothing where the two do not agree."""
     try:
-        return with_dependencies(pins(root / ENVIRONMENT), (root / "requirements.txt").read_text()).splitlines()
+        return conda.with_dependencies(
+            conda.pins(root / conda.PATH), (root / "requirements.txt").read_text()
+        ).splitlines()
     except ReleaseError:
         return []
 

@@ -16,7 +16,7 @@ from paramiko import Channel, SSHException
 from lib.errors import ReleaseError
 from lib.platforms.base import Tell
 from lib.platforms.local.computes.ssh import connected
-from lib.settings import Environment
+from lib.settings import Env
 
 FAR_SIDE = Path(__file__).with_name("far_side.py")
 BEATS = 6  # so many signs of life there are within the silence after which either side gives the other one up
@@ -169,12 +169,10 @@ class Remote:
 
 
 @contextlib.contextmanager
-def far_side(environment: Environment, workspace: str = "") -> Iterator[Remote]:
+def far_side(env: Env, workspace: str = "") -> Iterator[Remote]:
     """Give the far side on the machine of .env, in VM_FOLDER or a workspace's folder in it; it ends with the block."""
-    with connected(environment) as connection:
-        remote = Remote(
-            connection, str(PurePosixPath(environment.vm_folder, workspace)), float(environment.vm_silence_s)
-        )
+    with connected(env) as connection:
+        remote = Remote(connection, str(PurePosixPath(env.vm_folder, workspace)), float(env.vm_silence_s))
         try:
             yield remote
         finally:

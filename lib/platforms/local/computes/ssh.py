@@ -11,7 +11,7 @@ from fabric import Connection
 from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from lib.errors import RefusedError, ReleaseError, SettingsError
-from lib.settings import Environment
+from lib.settings import Env
 
 SSH_PORT = 22
 CONNECT_TIMEOUT_S = 15
@@ -53,9 +53,9 @@ class Refuse(paramiko.MissingHostKeyPolicy):
         raise UnknownHostError(hostname, key, self.known_hosts)
 
 
-def known_hosts(environment: Environment) -> Path:
+def known_hosts(env: Env) -> Path:
     """Return the file that says which machine has which key."""
-    return Path(environment.vm_known_hosts or KNOWN_HOSTS).expanduser()
+    return Path(env.vm_known_hosts or KNOWN_HOSTS).expanduser()
 
 
 def known_keys(path: Path) -> tuple[list[HostKeyEntry], set[str]]:
@@ -85,54 +85,54 @@ def remember(path: Path, line: str) -> None:
 
 
 @contextlib.contextmanager
-def connected(environment: Environment) -> Iterator[Connection]:
+def connected(env: Env) -> Iterator[Connection]:
     """Give a connection to VM_HOST, which ends with the block.
 
     Raises SettingsError, UnknownHostError, RefusedError for a key that has changed, UnreachableError, ReleaseError.
     """
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors are raised too
-    if not environment.vm_host:
+    if not env.vm_host:
         raise SettingsError("VM_HOST must be set in .env: the machine to train on, by its name or address")
-    with closed(environment) as connection:
-        trust_none_but(known_hosts(environment), connection)
-        with explained(connection, environment):
+    with closed(env) as connection:
+        trust_none_but(known_hosts(env), connection)
+        with explained(connection, env):
             connection.open()
         yield connection
 
 
-def closed(environment: Environment) -> Connection:
+def closed(env: Env) -> Connection:
     """Return the connection as the settings and ~/.ssh/config describe it, not opened yet."""
     try:
         return Connection(
-            environment.vm_host,
-            user=environment.vm_user,
-            port=int(environment.vm_ssh_port) if environment.vm_ssh_port else None,
+            env.vm_host,
+            user=env.vm_user,
+            port=int(env.vm_ssh_port) if env.vm_ssh_port else None,
             connect_timeout=CONNECT_TIMEOUT_S,
-            connect_kwargs=sign_in(environment),
+            connect_kwargs=sign_in(env),
         )
     except (paramiko.SSHException, ValueError) as error:
         raise SettingsError(
-            f"there is no way to {environment.vm_host}: {error}\nCheck VM_HOST and VM_USER in .env, and ~/.ssh/config"
+            f"there is no way to {env.vm_host}: {error}\nCheck VM_HOST and VM_USER in .env, and ~/.ssh/config"
         ) from None
 
 
-def sign_in(environment: Environment) -> dict[str, object]:
+def sign_in(env: Env) -> dict[str, object]:
     """Return with what we sign in: the key file, the password, or else what `ssh` itself would try."""
-    chosen = environment.vm_ssh_key_file or environment.vm_password
+    chosen = env.vm_ssh_key_file or env.vm_password
     found: dict[str, object] = {}
-    if environment.vm_ssh_key_file:
-        path = Path(environment.vm_ssh_key_file).expanduser()
+    if env.vm_ssh_key_file:
+        path = Path(env.vm_ssh_key_file).expanduser()
         if not path.is_file():
             raise SettingsError(f"VM_SSH_KEY_FILE {path} is not there")
         found["key_filename"] = str(path)
-    if environment.vm_password:
-        found["password"] = environment.vm_password.reveal()
+    if env.vm_password:
+        found["password"] = env.vm_password.reveal()
     return found | {"allow_agent": not chosen, "look_for_keys": not chosen}
 
 
-def means(environment: Environment) -> str:
+def means(env: Env) -> str:
     """Say with what we sign in."""
-    key, password = environment.vm_ssh_key_file, environment.vm_password
+    key, password = env.vm_ssh_key_file, env.vm_password
     given = [f"the key {key}"] * bool(key) + ["the password of .env"] * bool(password)
     return " and ".join(given) or "the keys of ~/.ssh and its agent"
 
@@ -151,7 +151,7 @@ def trust_none_but(path: Path, connection: Connection) -> None:
 
 
 @contextlib.contextmanager
-def explained(connection: Connection, environment: Environment) -> Iterator[None]:
+def explained(connection: Connection, env: Env) -> Iterator[None]:
     """Say in words why there is no connection."""
     place = f"{connection.host} port {connection.port}"
     try:
@@ -162,11 +162,11 @@ def explained(connection: Connection, environment: Environment) -> Iterator[None
             f"{place} has another host key than before: {error.key.fingerprint}, "
             f"known is {error.expected_key.fingerprint}\n"
             "Either it was set up anew, or something else answers in its place. If you know that it is right:\n"
-            f"ssh-keygen -R '{name}' -f {known_hosts(environment)} && invoke attach"
+            f"ssh-keygen -R '{name}' -f {known_hosts(env)} && invoke attach"
         ) from None
     except paramiko.AuthenticationException as error:
         raise ReleaseError(
-            f"{place} does not let {connection.user} in with {means(environment)}: {error}\n"
+            f"{place} does not let {connection.user} in with {means(env)}: {error}\n"
             "Check VM_USER and VM_SSH_KEY_FILE (or VM_PASSWORD) in .env"
         ) from None
     except socket.gaierror as error:

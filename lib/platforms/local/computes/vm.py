@@ -12,7 +12,7 @@ from lib.platforms.local.computes.environments import BUILD_TIMEOUT_S, Built, Wa
 from lib.platforms.local.computes.remote import Remote, far_side
 from lib.platforms.local.computes.training import LEASED, Ended, check
 from lib.platforms.outputs import OUTPUTS
-from lib.settings import Environment
+from lib.settings import Env
 
 MEGABYTE = 1 << 20
 NEEDED_MB = 500
@@ -78,9 +78,7 @@ class Training:
             self.remote.download(f"{self.run}/outputs/{filename}", outputs / filename)
 
 
-def train(
-    root: Path, environment: Environment, workspace: str, job: Job, folder: Path, tell: Tell, reached: Reached
-) -> Place:
+def train(root: Path, env: Env, workspace: str, job: Job, folder: Path, tell: Tell, reached: Reached) -> Place:
     """Run model/train.py on the machine of .env, and write its log and outputs/ into the run's folder.
 
     `reached` is called before anything is made there. Raises ReleaseError where it fails there, takes longer than the
@@ -89,7 +87,7 @@ def train(
     wanted = environments.read(root)
     sha256 = digest_file(job.data) if job.data else ""
     log = folder / "log.txt"
-    with far_side(environment, workspace) as remote, logged(log, tell) as told:
+    with far_side(env, workspace) as remote, logged(log, tell) as told:
         reached()
         training = Training(remote, folder.name)
         training.send_model(root / "model")
@@ -114,9 +112,9 @@ def logged(log: Path, tell: Tell) -> Iterator[Tell]:
         yield line
 
 
-def look(wanted: Wanted, environment: Environment) -> str:
+def look(wanted: Wanted, env: Env) -> str:
     """Look over the machine of .env, and describe it. Raises ReleaseError where it cannot train."""
-    with far_side(environment) as remote:
+    with far_side(env) as remote:
         said: list[str] = []
         check = ["", "-c", Path(building.__file__).read_text(), "--check", wanted.json]  # so that no file is written
         code = remote.ask("run", said.append, BUILD_TIMEOUT_S, command=check)
@@ -132,35 +130,35 @@ def look(wanted: Wanted, environment: Environment) -> str:
     )
 
 
-def attach(root: Path, environment: Environment, ask: Ask) -> str:
+def attach(root: Path, env: Env, ask: Ask) -> str:
     """Look over the machine of .env; one that is not known yet becomes known if whoever is asked knows its host key."""
     wanted = environments.read(root)
     while True:  # each machine on the way to it may be one that is not known
         try:
-            found = look(wanted, environment)
+            found = look(wanted, env)
         except ssh.UnknownHostError as unknown:
             if not ask(f"The host key of {unknown.name} is {unknown.fingerprint}. Is that right?"):
                 raise
-            ssh.remember(ssh.known_hosts(environment), unknown.line)
+            ssh.remember(ssh.known_hosts(env), unknown.line)
         else:
             break
     return (
-        f"{found}\nIts host key is the one in {ssh.known_hosts(environment)}\n"
+        f"{found}\nIts host key is the one in {ssh.known_hosts(env)}\n"
         "Train on it: invoke train --on vm, with --force where the model is fresh"
     )
 
 
-def remove(environment: Environment, workspace: str) -> str:
+def remove(env: Env, workspace: str) -> str:
     """Remove a workspace's folder on a machine; where there is no way to it any more, return what stays there, and why.
 
     Raises RefusedError while something trains there.
     """
     try:
-        with far_side(environment, workspace) as remote:
+        with far_side(env, workspace) as remote:
             free = remote.ask("remove")
     except ReleaseError as error:
-        place = PurePosixPath(environment.vm_folder, workspace)
-        return f"{place} stays on {environment.vm_host}: {str(error).splitlines()[0]}"
+        place = PurePosixPath(env.vm_folder, workspace)
+        return f"{place} stays on {env.vm_host}: {str(error).splitlines()[0]}"
     if not free:
-        raise RefusedError(f"something trains on {environment.vm_host}\nWait for it, and try again")
+        raise RefusedError(f"something trains on {env.vm_host}\nWait for it, and try again")
     return ""

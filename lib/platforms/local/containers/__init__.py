@@ -13,6 +13,6 @@ class ContainerEngine:
     def __init__(self, settings: Settings) -> None:
         release, folder = settings.release, settings.folder
         self.engine = Engine(folder)
-        self.images = Images(self.engine, release.model.name, release.image, settings.environment, folder)
+        self.images = Images(self.engine, release.model.name, release.image, settings.env, folder)
         balancer = Balancer(self.engine, release.local.balancer, release.limits)
         self.replicas = Containers(self.engine, self.images, balancer, folder / "services", release.limits)

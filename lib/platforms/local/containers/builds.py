@@ -12,13 +12,14 @@ from lib.files import digest
 from lib.image.assemble import PACKAGES_DOCKERFILE, REQUIREMENTS
 from lib.platforms.local.containers import wheels
 from lib.platforms.local.containers.engine import WORKSPACE, Engine, explained, failed
-
-PYTHON = "conda_dependencies.yml"
+from lib.settings import conda
 
 
 def environment_key(bundle: Path) -> str:
     """Return what tells one environment from another: its base, its packages, and how they are installed."""
-    return digest(b"".join((bundle / name).read_bytes() for name in (PACKAGES_DOCKERFILE, REQUIREMENTS, PYTHON)))[:16]
+    return digest(b"".join((bundle / name).read_bytes() for name in (PACKAGES_DOCKERFILE, REQUIREMENTS, conda.NAME)))[
+        :16
+    ]
 
 
 def build_environment(

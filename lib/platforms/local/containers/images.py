@@ -13,7 +13,7 @@ from lib.errors import ReleaseError
 from lib.platforms.base import Build, Tell
 from lib.platforms.local.containers import builds
 from lib.platforms.local.containers.engine import Engine, explained
-from lib.settings import Environment, Image
+from lib.settings import Env, ImageSettings
 
 FINGERPRINT = "invoke-release.fingerprint"
 ENVIRONMENT = "invoke-release.environment"
@@ -25,11 +25,11 @@ OCI = "org.opencontainers.image"
 class Images:
     """The engine's images of one workspace. An image's tag is the digest of the bundle that it was built from."""
 
-    def __init__(self, engine: Engine, model: str, settings: Image, environment: Environment, folder: Path) -> None:
+    def __init__(self, engine: Engine, model: str, settings: ImageSettings, env: Env, folder: Path) -> None:
         self.engine = engine
         self.settings = settings
         self.repository = settings.registry or f"localhost/{model}-{engine.name}"
-        self.credentials = credentials(environment)
+        self.credentials = credentials(env)
         self.wheels = folder / "wheels"
         self.pushed = Pushed(folder / "pushed.json")
 
@@ -164,9 +164,9 @@ def identifier(image: Any) -> str:
     return str(image.id).removeprefix("sha256:")[:12]
 
 
-def credentials(environment: Environment) -> dict[str, str] | None:
+def credentials(env: Env) -> dict[str, str] | None:
     """Return what a registry wants to know, from .env; None leaves it to the engine's own configuration."""
-    user, password = environment.registry_user, environment.registry_password
+    user, password = env.registry_user, env.registry_password
     return {"username": user, "password": password.reveal()} if user and password else None
 
 

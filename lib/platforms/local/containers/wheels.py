@@ -21,7 +21,7 @@ def download(bundle: Path, kept: Path, architecture: str) -> Path:
 
     Raises ReleaseError where one cannot be had.
     """
-    named = conda.read(bundle / "conda_dependencies.yml").python
+    named = conda.read(bundle / conda.NAME).python
     python = ".".join((named or platform.python_version()).split(".")[:2])
     wanted = "".join(f"{line}\n" for line in chosen((bundle / REQUIREMENTS).read_text(), python, architecture))
     folder = kept / digest(f"{python} {architecture}\n{wanted}".encode())[:16]

@@ -11,7 +11,7 @@ SECRETS = ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY", "AZURE_CLIENT_SECRET"
 SIGN_IN = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 
-class Environment(Struct, frozen=True):
+class Env(Struct, frozen=True):
     """.env and the environment, which goes before .env."""
 
     platform: Literal["local", "azureml"] = "local"
@@ -39,11 +39,11 @@ class Environment(Struct, frozen=True):
     setup_declined: str | None = None  # an .env of version 0.1.0 may have it; ignored
 
 
-def read_environment(path: Path, problems: list[str]) -> dict[str, Any]:
+def read_env(path: Path, problems: list[str]) -> dict[str, Any]:
     """Merge .env and the environment; what is secret becomes a Secret at once."""
     from dotenv import dotenv_values
 
-    known = {name.upper() for name in Environment.__struct_fields__}
+    known = {name.upper() for name in Env.__struct_fields__}
     given = {name: value for name, value in dotenv_values(path).items() if value}
     given |= {name: value for name in known if (value := os.environ.get(name)) and value != unset(name)}
     problems += [f".env: {name} is unknown, known are {', '.join(sorted(known))}" for name in given.keys() - known]
