@@ -194,7 +194,7 @@ def history(_: Invoke) -> None:
     from lib.terminal import tables
 
     with release_context() as context:
-        print(tables.history_table(context.platform.history()))
+        print(tables.history_table(context.platform.models.history()))
 
 
 @task(help=SERVICE_HELP | {"file": 'JSON with rows: {"data": [[...], ...]}', "model": "ask this model version instead"})
@@ -215,9 +215,9 @@ def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
     with release_context(locked_by="keys" if new else None) as context:
         chosen = service_of(context, service)
         if new:
-            context.platform.renew_keys(chosen)
+            context.platform.services.renew_keys(chosen)
             print(f"They hold after the next `invoke {service}` at the latest")
-        for name, key in zip(("primary", "secondary"), context.platform.keys(chosen), strict=True):
+        for name, key in zip(("primary", "secondary"), context.platform.services.keys(chosen), strict=True):
             current().mask(key.reveal())
             print(f"{name:<9} {key.reveal()}")
 
@@ -236,7 +236,7 @@ def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = Fal
         done = "deleted, as there is no other way to stop them" if deletes else "stopped"
         if confirm(done, [f"service {one.name}" for one in chosen], yes, named):
             for one in chosen:
-                context.platform.stop(one)
+                context.platform.services.stop(one)
 
 
 @task(

@@ -72,6 +72,7 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
             stack.enter_context(lock.held(loaded.folder, locked_by))
         forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, forks)
+        stack.callback(platform.close)
         yield Context(loaded, platform, Records(loaded.records), forks, ask=prompts.ask)
 
 

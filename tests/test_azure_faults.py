@@ -101,11 +101,11 @@ READS = {
     "the token": ("POST login.*/token", lambda ground, _one: ground.connect().workspace()),
     "the workspace": ("GET management.*/workspaces/", lambda ground, _one: ground.connect().workspace()),
     "the run history": ("POST .*runs:query", lambda ground, _one: found_run(ground)),
-    "an output": ("GET .*/contentinfo/", lambda ground, one: cached(ground).output(one.run_id, "data.json").name),
-    "a model": ("GET .*/models/", lambda ground, _one: ground.platform.find_model(1)),
-    "the models": ("GET .*/models$", lambda ground, _one: ground.platform.history()),
-    "a model's file": ("GET .*blob", lambda ground, _one: cached(ground).model_file(1).name),
-    "a service": ("GET .*/services/", lambda ground, _one: ground.platform.find_service(ground.aci)),
+    "an output": ("GET .*/contentinfo/", lambda ground, one: cached(ground).runs.output(one.run_id, "data.json").name),
+    "a model": ("GET .*/models/", lambda ground, _one: ground.platform.models.find(1)),
+    "the models": ("GET .*/models$", lambda ground, _one: ground.platform.models.history()),
+    "a model's file": ("GET .*blob", lambda ground, _one: cached(ground).models.file(1).name),
+    "a service": ("GET .*/services/", lambda ground, _one: ground.platform.services.find(ground.aci)),
     "the computes": ("GET .*/computes", lambda ground, _one: list(ground.connect().check())),
 }
 # How AAD throttles is its own affair, and the SDK's client of blobs waits for half a minute where a connection breaks.
@@ -113,7 +113,7 @@ LEFT_OUT = {("the token", "throttle"), ("a model's file", "error"), ("a model's 
 
 
 def found_run(ground: AzureWorkspace) -> Any:
-    return ground.platform.find_run(ground.job(0.05).fingerprint)
+    return ground.platform.runs.find(ground.job(0.05).fingerprint)
 
 
 def cached(ground: AzureWorkspace) -> Platform:
@@ -137,7 +137,7 @@ def test_a_read_that_fails_twice_is_asked_again(
 def test_the_wait_that_azure_asks_for_is_kept(ground: AzureWorkspace, version_1: ModelVersion) -> None:
     ground.azure.fault("throttle", "GET .*/models/", retry_after_s=2)
     begin = time.monotonic()
-    assert ground.platform.find_model(1) == version_1
+    assert ground.platform.models.find(1) == version_1
     assert time.monotonic() - begin >= 2
 
 
@@ -145,12 +145,12 @@ def test_the_wait_that_azure_asks_for_is_kept(ground: AzureWorkspace, version_1:
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_fault_that_lasts_is_told(ground: AzureWorkspace, version_1: ModelVersion, status: int) -> None:
     ground.azure.fault("throttle" if status == 429 else "error", "GET .*/models/", times=0, retry_after_s=0)
-    failing(lambda: ground.platform.find_model(1), f"Azure answers {status}", "Try again later")
+    failing(lambda: ground.platform.models.find(1), f"Azure answers {status}", "Try again later")
 
 
 def test_no_permission_is_told_at_once(ground: AzureWorkspace, version_1: ModelVersion) -> None:
     ground.azure.fault("forbidden", "GET .*/models/", times=0)
-    failing(lambda: ground.platform.find_model(1), "the permission is missing")
+    failing(lambda: ground.platform.models.find(1), "the permission is missing")
     assert len(ground.requests(method="GET", path="/models/")) == 1
 
 
@@ -158,12 +158,12 @@ def test_no_permission_is_told_at_once(ground: AzureWorkspace, version_1: ModelV
 
 
 def test_a_lost_answer_makes_no_second_version(ground: AzureWorkspace, version_1: ModelVersion) -> None:
-    run = ground.platform.train(ground.job(0.7), quietly)
+    run = ground.platform.runs.train(ground.job(0.7), quietly)
     before = len(ground.things("models"))
     ground.azure.fault("reset", "POST .*/models$", after=True)
-    made = ground.platform.register(run.run_id, {})
+    made = ground.platform.models.register(run.run_id, {})
     assert ground.azure.faults() == []
-    assert ground.platform.register(run.run_id, {}) == made
+    assert ground.platform.models.register(run.run_id, {}) == made
     assert len(ground.things("models")) == before + 1
 
 
@@ -174,13 +174,13 @@ def test_a_lost_answer_makes_no_second_run(ground: AzureWorkspace, compute: str)
     before = set(ground.things("runs"))
     ground.azure.fault("reset", "POST .*/(localrun|snapshotrun)$", after=True)
     if compute == "local":  # what was to be run on this machine was in the answer
-        failing(lambda: platform.train(job, quietly), "Azure cannot be reached")
+        failing(lambda: platform.runs.train(job, quietly), "Azure cannot be reached")
         (lost,) = set(ground.things("runs")) - before
-        assert platform.running(job.fingerprint) is None
+        assert platform.runs.running(job.fingerprint) is None
         before.add(lost)
-    run = platform.train(job, quietly)
+    run = platform.runs.train(job, quietly)
     assert ground.azure.faults() == []
-    assert platform.find_run(job.fingerprint) == run
+    assert platform.runs.find(job.fingerprint) == run
     assert set(ground.things("runs")) - before == {run.run_id}
 
 
@@ -194,10 +194,10 @@ def test_a_lost_answer_makes_no_second_service(
     for deployment in (first, second):
         ground.azure.fault("reset", f"(POST .*/services|PATCH .*/services/{service.name})$", after=True)
         try:
-            ground.platform.deploy(deployment)
+            ground.platform.services.deploy(deployment)
         except ReleaseError as told:
             assert "cannot be reached" in str(told)
-            ground.platform.deploy(deployment)
+            ground.platform.services.deploy(deployment)
         assert ground.azure.faults() == []
         assert ground.trouble(deployment) == ""
     assert len(ground.requests(method="POST", path="/services$")) == 1
@@ -210,8 +210,8 @@ def test_a_lost_answer_makes_no_second_service(
 def test_a_run_that_never_ends_is_cancelled(ground: AzureWorkspace) -> None:
     ground.azure.fault("never-ending", "run ")
     job = ground.job(0.9, timeout_s=2)
-    failing(lambda: ground.platform.train(job, quietly), "train.timeout_s = 2", "was cancelled")
-    assert ground.platform.running(job.fingerprint) is None
+    failing(lambda: ground.platform.runs.train(job, quietly), "train.timeout_s = 2", "was cancelled")
+    assert ground.platform.runs.running(job.fingerprint) is None
 
 
 def test_an_image_that_is_never_built_is_waited_for_within_a_limit(
@@ -230,16 +230,16 @@ def test_a_service_that_is_never_ready_is_waited_for_within_a_limit(
     ground: AzureWorkspace, version_1: ModelVersion, kind: str
 ) -> None:
     deployment = ground.deployment(named(ground, kind), version_1)
-    ground.platform.find_service(deployment.service)
+    ground.platform.services.find(deployment.service)
     ground.azure.fault("never-ending", "service ")
     platform = ground.limited(deploy_timeout_s=1)
     failing(
-        lambda: platform.deploy(deployment),
+        lambda: platform.services.deploy(deployment),
         f"{deployment.service.name} is Transitioning",
         "azureml.deploy_timeout_s = 1 s",
         exit_code=5,
     )
-    ground.platform.deploy(deployment)
+    ground.platform.services.deploy(deployment)
     assert ground.trouble(deployment) == ""
 
 
@@ -269,15 +269,24 @@ def test_a_deployment_that_fails_is_told_and_the_former_version_serves(
     first, second = ground.deployment(service, version_1), ground.deployment(service, version_2)
     said = "the 8 cores are gone"
     ground.azure.fault(fault, f"service {service.name}", message=said)
-    failing(lambda: ground.platform.deploy(first), service.name, said, "none was put back", lines=8, exit_code=5)
-    ground.platform.deploy(first)
+    failing(
+        lambda: ground.platform.services.deploy(first), service.name, said, "none was put back", lines=8, exit_code=5
+    )
+    ground.platform.services.deploy(first)
     assert ground.trouble(first) == ""
     ground.azure.fault(fault, f"service {service.name}", message=said)
-    failing(lambda: ground.platform.deploy(second), service.name, said, "Version 1 serves again", lines=8, exit_code=5)
+    failing(
+        lambda: ground.platform.services.deploy(second),
+        service.name,
+        said,
+        "Version 1 serves again",
+        lines=8,
+        exit_code=5,
+    )
     assert ground.trouble(first) == ""
-    ground.platform.deploy(second)
+    ground.platform.services.deploy(second)
     assert ground.trouble(second) == ""
-    ground.platform.stop(service)
+    ground.platform.services.stop(service)
 
 
 def test_a_service_that_predicts_otherwise_than_its_model_is_put_back(
@@ -285,12 +294,12 @@ def test_a_service_that_predicts_otherwise_than_its_model_is_put_back(
 ) -> None:
     service = named(ground, "aks")
     first, second = ground.deployment(service, version_1), ground.deployment(service, version_2)
-    ground.platform.deploy(first)
+    ground.platform.services.deploy(first)
     wrong = msgspec.structs.replace(second, predictions=[value + 1 for value in second.predictions])
     with pytest.raises(UnhealthyError, match="Version 1 serves again"):
-        ground.platform.deploy(wrong)
+        ground.platform.services.deploy(wrong)
     assert ground.trouble(first) == ""
-    ground.platform.stop(service)
+    ground.platform.services.stop(service)
 
 
 def test_an_aks_cluster_is_created_once_and_only_where_that_is_allowed(
@@ -339,21 +348,21 @@ def spoil(ground: AzureWorkspace, run_id: str, name: str) -> None:
 
 
 def test_a_damaged_download_is_noticed(ground: AzureWorkspace) -> None:
-    run = ground.platform.train(ground.job(0.33), quietly)
-    version = ground.platform.register(run.run_id, {}).version
+    run = ground.platform.runs.train(ground.job(0.33), quietly)
+    version = ground.platform.models.register(run.run_id, {}).version
     spoil(ground, run.run_id, "outputs/model.joblib")
     ground.empty_cache()
-    failing(lambda: ground.connect().model_file(version), f"diabetes version {version} is damaged")
-    failing(lambda: ground.connect().output(run.run_id, "model.joblib"), "damaged")
+    failing(lambda: ground.connect().models.file(version), f"diabetes version {version} is damaged")
+    failing(lambda: ground.connect().runs.output(run.run_id, "model.joblib"), "damaged")
 
 
 @pytest.mark.slow
 def test_metrics_that_do_not_arrive_are_an_error(ground: AzureWorkspace) -> None:
     ground.azure.fault("error", "POST .*/metric/v2.0/.*/(list|full)$", times=0, status=501)
-    failing(lambda: ground.platform.train(ground.job(0.44), quietly), "metric")
-    assert ground.platform.find_run(ground.job(0.44).fingerprint) is None
+    failing(lambda: ground.platform.runs.train(ground.job(0.44), quietly), "metric")
+    assert ground.platform.runs.find(ground.job(0.44).fingerprint) is None
     ground.azure.forget_faults()
-    assert ground.platform.train(ground.job(0.44), quietly).metrics["mse"] > 0
+    assert ground.platform.runs.train(ground.job(0.44), quietly).metrics["mse"] > 0
 
 
 # Keys and settings
@@ -366,16 +375,16 @@ def test_keys_of_env_are_put_into_use(ground: AzureWorkspace, version_1: ModelVe
     deployment = ground.deployment(service, version_1)
     keys = [uuid.uuid4().hex, uuid.uuid4().hex]
     given = ground.connect(scoring_key_primary=Secret(keys[0]), scoring_key_secondary=Secret(keys[1]))
-    ground.platform.deploy(deployment)
-    found = given.find_service(service)
+    ground.platform.services.deploy(deployment)
+    found = given.services.find(service)
     assert found is not None
     assert found.trouble == "it has other keys than .env"
-    given.deploy(deployment)
-    assert [key.reveal() for key in given.keys(service)] == keys
+    given.services.deploy(deployment)
+    assert [key.reveal() for key in given.services.keys(service)] == keys
     assert ground.trouble(deployment) == ""
-    ground.platform.stop(service)
-    given.deploy(deployment)
-    assert [key.reveal() for key in given.keys(service)] == keys
+    ground.platform.services.stop(service)
+    given.services.deploy(deployment)
+    assert [key.reveal() for key in given.services.keys(service)] == keys
     log = (ground.azure.folder / "requests.jsonl").read_text()
     assert not any(key in log for key in keys)
 
@@ -383,23 +392,23 @@ def test_keys_of_env_are_put_into_use(ground: AzureWorkspace, version_1: ModelVe
 def test_the_settings_of_a_service_are_put_into_use(ground: AzureWorkspace, version_1: ModelVersion) -> None:
     service = named(ground, "aks")
     deployment = ground.deployment(service, version_1)
-    ground.platform.deploy(deployment)
+    ground.platform.services.deploy(deployment)
     replace = msgspec.structs.replace
     for changes, shown in (
         ({"cpu_cores": 0.25, "replicas": 3}, {"cpu": 0.25, "numReplicas": 3}),
         ({"autoscale": Autoscale(min_replicas=2, max_replicas=5)}, {"minReplicas": 2, "maxReplicas": 5}),
     ):
         other = replace(deployment, service=replace(service, azureml=replace(service.azureml, **changes)))
-        found = ground.platform.find_service(other.service)
+        found = ground.platform.services.find(other.service)
         assert found is not None
         assert found.trouble == "it has other settings than config/release.toml"
-        ground.platform.deploy(other)
+        ground.platform.services.deploy(other)
         assert ground.trouble(other) == ""
         (answer,) = ground.requests(method="GET", path=f"/services/{service.name}$")[-1:]
         flat = json.dumps(answer["response"])
         assert all(f'"{name}": {value}' in flat for name, value in shown.items()), flat
     assert len(ground.requests(method="POST", path="/services$")) == 1
-    ground.platform.stop(service)
+    ground.platform.services.stop(service)
 
 
 @pytest.mark.slow

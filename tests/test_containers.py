@@ -242,7 +242,7 @@ class TestImages:
     def test_a_new_model_is_a_new_last_layer(self, ground: Ground, client: Any, version_1: Any, version_2: Any) -> None:
         digests = [ground.image(model.version) for model in (version_1, version_2)]
         first, second = [
-            client.images.get(ground.platform.find_image(digest)).attrs["RootFS"]["Layers"] for digest in digests
+            client.images.get(ground.platform.images.find(digest)).attrs["RootFS"]["Layers"] for digest in digests
         ]
         assert first[:-1] == second[:-1]
         assert first[-1] != second[-1]
@@ -250,7 +250,7 @@ class TestImages:
     def test_the_same_packages_give_the_same_files_whenever_they_are_installed(
         self, ground: Ground, client: Any, version_1: Any, tmp_path: Path
     ) -> None:
-        image = client.images.get(ground.platform.find_image(ground.image(version_1.version)))
+        image = client.images.get(ground.platform.images.find(ground.image(version_1.version)))
         shutil.copytree(ground.settings.folder / "images" / image.labels["invoke-release.fingerprint"], tmp_path / "b")
         (wheels,) = (ground.settings.folder / "wheels").iterdir()
         for wheel in wheels.glob("*.whl"):
@@ -289,15 +289,15 @@ class TestUpdating:
         self, ground: Ground, client: Any, service: Service, version_1: Any, version_2: Any
     ) -> None:
         first, second = ground.deployment(service, version_1), ground.deployment(service, version_2)
-        ground.platform.deploy(first)
+        ground.platform.services.deploy(first)
         with Load(url(service), keys(ground, service)[0], [first, second]) as load:
             assert load.more() == {str(version_1.version)}
-            ground.platform.deploy(second)
+            ground.platform.services.deploy(second)
             assert load.more() == {str(version_2.version)}
             with pytest.raises(UnhealthyError, match="was not let in"):
-                ground.platform.deploy(msgspec.structs.replace(first, predictions=second.predictions))
+                ground.platform.services.deploy(msgspec.structs.replace(first, predictions=second.predictions))
             with pytest.raises(UnhealthyError, match="this score"):
-                ground.platform.deploy(ground.deployment(service, version_1, BROKEN))
+                ground.platform.services.deploy(ground.deployment(service, version_1, BROKEN))
             assert load.more() == {str(version_2.version)}
             victim = replicas(client, ground.settings.folder, service.name)[0]
             kill(victim)

@@ -21,7 +21,7 @@ import requests
 
 from lib import platforms, settings
 from lib.errors import RefusedError, ReleaseError, UnhealthyError
-from lib.platforms.base import Deployment, Platform, Resource
+from lib.platforms.base import Deployment, Resource
 from lib.settings import AciContainer, LocalService, Service
 from lib.webservice import Client, identity
 from tests.support.ground import BROKEN, Ground
@@ -56,7 +56,7 @@ from lib.platforms.base import Deployment
 root = Path(sys.argv[1])
 with Forks(root, root / "interpreter.log") as forks:
     asked = msgspec.json.decode(sys.stdin.buffer.readline(), type=Deployment)
-    print(platforms.connect(settings.load(root), forks).deploy(asked), flush=True)
+    print(platforms.connect(settings.load(root), forks).services.deploy(asked), flush=True)
     sys.stdin.read()
 """
 
@@ -104,7 +104,7 @@ def shared(ground: Ground) -> Iterator[Deployment]:
     """Give a service that serves, for tests that only ask it."""
     service = on_port("shared", free_port(), workers=2)
     deployment = ground.deployment(service, ground.version(0.05))
-    ground.platform.deploy(deployment)
+    ground.platform.services.deploy(deployment)
     yield deployment
     ground.platform.remove(Resource(kind="service", name="shared", detail=""))
 
@@ -148,13 +148,7 @@ def one_more(ground: Ground) -> Iterator[list[int]]:
 
 def other(platform_settings: settings.Settings, ground: Ground) -> contextlib.closing[Any]:
     """Connect with other settings, and close the connection with the block."""
-    made = platforms.connect(platform_settings, ground.forks)
-    return contextlib.closing(closable(made))
-
-
-def closable(platform: Any) -> Platform:
-    platform.close = platform.store.close
-    return platform
+    return contextlib.closing(platforms.connect(platform_settings, ground.forks))
 
 
 class TestAsking:
@@ -228,9 +222,9 @@ class TestAsking:
             assert connection.recv(12) == b"HTTP/1.1 413"
 
     def test_the_rows_that_it_is_checked_with_are_real_rows(self, ground: Ground, shared: Deployment) -> None:
-        model = ground.platform.find_model(shared.model_version)
+        model = ground.platform.models.find(shared.model_version)
         assert model is not None
-        holdout = json.loads(ground.platform.output(model.run_id, "holdout.json").read_bytes())
+        holdout = json.loads(ground.platform.runs.output(model.run_id, "holdout.json").read_bytes())
         assert shared.rows == holdout["data"][: len(shared.rows)]
         assert all(abs(value) < 0.25 for row in shared.rows for value in row)
 
@@ -241,16 +235,16 @@ class TestUpdating:
         self, ground: Ground, service: Service, first: Deployment, second: Deployment
     ) -> None:
         one, two = str(first.model_version), str(second.model_version)
-        ground.platform.deploy(first)
+        ground.platform.services.deploy(first)
         with Load(url(service), keys(ground, service)[0], [first, second]) as load:
             assert load.more() == {one}
             for _ in range(3):
-                ground.platform.deploy(second)
+                ground.platform.services.deploy(second)
                 assert load.more() == {two}
-                ground.platform.deploy(first)
+                ground.platform.services.deploy(first)
                 assert load.more() == {one}
             with pytest.raises(UnhealthyError):
-                ground.platform.deploy(msgspec.structs.replace(second, predictions=first.predictions))
+                ground.platform.services.deploy(msgspec.structs.replace(second, predictions=first.predictions))
             assert load.more() == {one}
         assert {answer for answers in load.answers for answer in answers} == {one, two}
 
@@ -258,7 +252,7 @@ class TestUpdating:
         self, ground: Ground, service: Service, second: Deployment, mark: Path
     ) -> None:
         held = ground.deployment(service, ground.version(0.05), HOLDS_POSTS.format(mark=str(mark)))
-        ground.platform.deploy(held)
+        ground.platform.services.deploy(held)
         key = keys(ground, service)[0]
         let_go = mark.with_name("let-go")
 
@@ -275,35 +269,35 @@ class TestUpdating:
             asked = pool.submit(ask)
             eventually(mark.exists)
             updated = pool.submit(let_go_after_the_update)
-            ground.platform.deploy(second)
+            ground.platform.services.deploy(second)
             updated.result()
             answer = asked.result()
         assert answer.headers["X-Model-Version"] == str(held.model_version)
         assert answer.json()["result"] == pytest.approx(held.predictions)
 
     def test_deploying_what_serves_already_starts_nothing(self, ground: Ground, first: Deployment) -> None:
-        ground.platform.deploy(first)
+        ground.platform.services.deploy(first)
         before = sessions(ground)
-        ground.platform.deploy(first)
+        ground.platform.services.deploy(first)
         assert sessions(ground) == before
 
     def test_an_update_leaves_one_replica_with_its_workers(
         self, ground: Ground, service: Service, first: Deployment, second: Deployment
     ) -> None:
         with one_more(ground) as replica:
-            ground.platform.deploy(first)
-            ground.platform.deploy(second)
+            ground.platform.services.deploy(first)
+            ground.platform.services.deploy(second)
         eventually(lambda: len(members(replica[0])) == 1 + service.local.workers)
 
     def test_a_service_moves_to_another_port_and_number_of_workers(
         self, ground: Ground, service: Service, first: Deployment
     ) -> None:
-        ground.platform.deploy(first)
+        ground.platform.services.deploy(first)
         moved = msgspec.structs.replace(first, service=on_port(service.name, free_port(), workers=1))
-        found = ground.platform.find_service(moved.service)
+        found = ground.platform.services.find(moved.service)
         assert found is not None
         assert found.trouble
-        ground.platform.deploy(moved)
+        ground.platform.services.deploy(moved)
         assert ground.trouble(moved) == ""
         with pytest.raises(OSError, match="refused"):
             Client(url(service), None).ask(method="GET")
@@ -330,14 +324,14 @@ class TestUpdating:
         start_timeout_s: float,
         said: str,
     ) -> None:
-        ground.platform.deploy(first)
+        ground.platform.services.deploy(first)
         before = sessions(ground)
         bad = ground.deployment(first.service, ground.version(0.5), more.format(mark=str(mark)))
         release = ground.settings.release
         limits = msgspec.structs.replace(release.limits, start_timeout_s=start_timeout_s)
         impatient = msgspec.structs.replace(ground.settings, release=msgspec.structs.replace(release, limits=limits))
         with other(impatient, ground) as platform, pytest.raises(UnhealthyError, match=said) as raised:
-            platform.deploy(msgspec.structs.replace(bad, **change))
+            platform.services.deploy(msgspec.structs.replace(bad, **change))
         assert len(str(raised.value).splitlines()) <= 3
         assert ground.trouble(first) == ""
         eventually(lambda: sessions(ground) == before)
@@ -350,8 +344,8 @@ class TestUpdating:
             elsewhere = msgspec.structs.replace(first, service=on_port(service.name, port))
             for _ in range(2):
                 with pytest.raises(ReleaseError, match=rf"{service.name} cannot listen on port {port}: .*\n.*port"):
-                    ground.platform.deploy(elsewhere)
-                ground.platform.deploy(first)
+                    ground.platform.services.deploy(elsewhere)
+                ground.platform.services.deploy(first)
         assert ground.trouble(first) == ""
 
 
@@ -361,10 +355,10 @@ class TestLiving:
         self, ground: Ground, service: Service, first: Deployment, kill: Callable[[int, int], None]
     ) -> None:
         with one_more(ground) as replica:
-            ground.platform.deploy(first)
+            ground.platform.services.deploy(first)
         kill(replica[0], signal.SIGKILL)
-        eventually(lambda: (found := ground.platform.find_service(service)) and found.trouble.startswith("no answer"))
-        ground.platform.deploy(first)
+        eventually(lambda: (found := ground.platform.services.find(service)) and found.trouble.startswith("no answer"))
+        ground.platform.services.deploy(first)
         assert ground.trouble(first) == ""
         eventually(lambda: replica[0] not in sessions(ground))
 
@@ -377,14 +371,14 @@ class TestLiving:
             assert "trouble=''" in process.stdout.readline()
             os.killpg(process.pid, signal.SIGKILL)
         assert ground.trouble(first) == ""
-        assert ground.connect().find_service(first.service) == ground.platform.deploy(first)
+        assert ground.connect().services.find(first.service) == ground.platform.services.deploy(first)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("spoiled", [HANGS, HANGS_WHEN_ASKED], ids=["while it loads", "while it is checked"])
     def test_a_candidate_ends_when_the_release_is_killed_before_it_took_the_traffic(
         self, ground: Ground, first: Deployment, mark: Path, spoiled: str
     ) -> None:
-        ground.platform.deploy(first)
+        ground.platform.services.deploy(first)
         before = sessions(ground)
         candidate = ground.deployment(first.service, ground.version(0.5), spoiled.format(mark=str(mark)))
         with deploying(ground, candidate) as process:
@@ -395,7 +389,7 @@ class TestLiving:
         assert ground.trouble(first) == ""
 
     def test_what_a_service_prints_is_in_a_log_file(self, ground: Ground, service: Service) -> None:
-        ground.platform.deploy(ground.deployment(service, ground.version(0.05), TALKS))
+        ground.platform.services.deploy(ground.deployment(service, ground.version(0.05), TALKS))
         (log,) = (ground.settings.folder / "services" / service.name).glob("*/log.txt")
         assert "a line of score.py" in log.read_text()
 
@@ -439,7 +433,7 @@ class TestKeys:
         path.write_bytes(b'{"half": ["a')
         try:
             with pytest.raises(ReleaseError, match=r"keys\.json"):
-                ground.platform.keys(service)
+                ground.platform.services.keys(service)
         finally:
             path.write_bytes(whole)
 
@@ -453,12 +447,12 @@ class TestKeys:
         finally:
             dotenv.write_text(before)
         with other(loaded, ground) as platform:
-            assert [key.reveal() for key in platform.keys(first.service)] == given
-            uri = platform.deploy(first).scoring_uri
+            assert [key.reveal() for key in platform.services.keys(first.service)] == given
+            uri = platform.services.deploy(first).scoring_uri
             assert [Client(uri, key).mismatch(first.rows, first.predictions) for key in given] == ["", ""]
             assert Client(uri, keys(ground, first.service)[0]).ask(rows(first)).status == 401
             with pytest.raises(RefusedError, match=r"\.env"):
-                platform.renew_keys(first.service)
+                platform.services.renew_keys(first.service)
 
     @pytest.mark.slow
     def test_a_key_is_in_no_argv_environment_log_or_other_file(
@@ -483,7 +477,7 @@ class TestKeys:
 
     def test_score_py_sees_no_key(self, ground: Ground, service: Service, mark: Path) -> None:
         spies = f"\nPath({str(mark)!r}).write_text(str(dict(os.environ)))\n"
-        ground.platform.deploy(ground.deployment(service, ground.version(0.05), spies))
+        ground.platform.services.deploy(ground.deployment(service, ground.version(0.05), spies))
         seen = mark.read_text()
         assert "MODEL_VERSION" in seen
         assert not [key for key in keys(ground, service) if key in seen]

@@ -11,7 +11,7 @@ import pytest
 
 from lib.errors import ReleaseError
 from lib.files import digest
-from lib.platforms.blobs import Contents
+from lib.platforms.blobs import Blobs
 from lib.platforms.local.store import Store
 
 PAGE = 4096
@@ -22,12 +22,12 @@ def open_store(path: Path) -> contextlib.closing[Store]:
 
 
 @pytest.fixture
-def contents(tmp_path: Path) -> Contents:
-    return Contents(tmp_path / "files")
+def contents(tmp_path: Path) -> Blobs:
+    return Blobs(tmp_path / "files")
 
 
 @pytest.fixture
-def kept(tmp_path: Path, contents: Contents) -> str:
+def kept(tmp_path: Path, contents: Blobs) -> str:
     """Give the sha256 of content that is kept, and whose original is gone."""
     original = tmp_path / "original"
     original.write_bytes(b"a model")
@@ -36,12 +36,12 @@ def kept(tmp_path: Path, contents: Contents) -> str:
     return sha256
 
 
-def test_content_is_kept_by_its_digest(contents: Contents, kept: str) -> None:
+def test_content_is_kept_by_its_digest(contents: Blobs, kept: str) -> None:
     assert kept == digest(b"a model")
     assert contents.read(kept, "the model").read_bytes() == b"a model"
 
 
-def test_the_same_content_is_kept_once_and_nothing_else_is_left(tmp_path: Path, contents: Contents, kept: str) -> None:
+def test_the_same_content_is_kept_once_and_nothing_else_is_left(tmp_path: Path, contents: Blobs, kept: str) -> None:
     again = tmp_path / "again"
     again.write_bytes(b"a model")
     assert contents.add(again) == kept
@@ -49,20 +49,20 @@ def test_the_same_content_is_kept_once_and_nothing_else_is_left(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("damage", [b"another model", b"a mode", b""])
-def test_damaged_content_is_not_handed_out(contents: Contents, kept: str, damage: bytes) -> None:
+def test_damaged_content_is_not_handed_out(contents: Blobs, kept: str, damage: bytes) -> None:
     contents.place(kept).write_bytes(damage)
     with pytest.raises(ReleaseError, match=f"^the model is damaged: .*{kept}") as raised:
         contents.read(kept, "the model")
     assert len(str(raised.value).splitlines()) <= 3
 
 
-def test_missing_content_is_told(contents: Contents, kept: str) -> None:
+def test_missing_content_is_told(contents: Blobs, kept: str) -> None:
     contents.place(kept).unlink()
     with pytest.raises(ReleaseError, match=f"^the model is gone: .*{kept}"):
         contents.read(kept, "the model")
 
 
-def test_damaged_content_is_made_whole_by_adding_it_again(tmp_path: Path, contents: Contents, kept: str) -> None:
+def test_damaged_content_is_made_whole_by_adding_it_again(tmp_path: Path, contents: Blobs, kept: str) -> None:
     contents.place(kept).write_bytes(b"damage")
     again = tmp_path / "again"
     again.write_bytes(b"a model")

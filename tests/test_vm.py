@@ -458,9 +458,9 @@ def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Pat
         "import sys\nprint(len(open(sys.argv[2], 'rb').read()))\nimport importlib",
     ):
         first, second = [], []
-        platform.train(job, first.append)
-        platform.train(job, second.append)
-    platform.store.close()
+        platform.runs.train(job, first.append)
+        platform.runs.train(job, second.append)
+    platform.close()
     (light.project.root / ".env").unlink()
     (kept,) = there.folder_of_releases.glob("*/data/*/rows.csv")
     assert kept.read_bytes() == data.read_bytes()

@@ -38,11 +38,11 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 def ask(context: Context, target: str) -> Serving:
     """Ask a service what it serves. Raises ReleaseError if it does not answer, or its headers do not say."""
     service, platform = service_of(context, target), context.platform
-    state = platform.find_service(service)
+    state = platform.services.find(service)
     if state is None:
         raise ReleaseError(f"service {service.name} was never deployed\n`invoke {target}` deploys it")
     try:
-        answer = Client(state.scoring_uri, platform.keys(service)[0].reveal()).ask(method="GET")
+        answer = Client(state.scoring_uri, platform.services.keys(service)[0].reveal()).ask(method="GET")
     except OSError as error:
         raise ReleaseError(f"service {service.name} does not answer: {state.trouble or error}") from None
     name, version, image = (answer.headers.get(header, "") for header in HEADERS)
@@ -52,7 +52,7 @@ def ask(context: Context, target: str) -> Serving:
             f"X-Model-Version {version!r}\n"
             "service/score.py must set the headers described in docs/own-model.md"
         )
-    promotions = (entry for entry in platform.history() if (entry.version, entry.image) == (int(version), image))
+    promotions = (entry for entry in platform.models.history() if (entry.version, entry.image) == (int(version), image))
     return Serving(
         target=target,
         service=service.name,
@@ -62,13 +62,13 @@ def ask(context: Context, target: str) -> Serving:
         version=int(version),
         image=image,
         content=_content(context, image),
-        model=platform.find_model(int(version)),
+        model=platform.models.find(int(version)),
         promotion=next(promotions, None),
     )
 
 
 def _content(context: Context, image: str) -> Path | None:
     try:
-        return context.platform.image_content(image)
+        return context.platform.images.content(image)
     except ReleaseError:
         return None

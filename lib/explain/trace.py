@@ -59,7 +59,7 @@ def _image(context: Context, serving: Serving) -> Link:
     if serving.content is None:
         link.faults.append(f"image {serving.image[:12]} no longer exists")
         return link
-    link.facts["location"] = context.platform.find_image(serving.image)
+    link.facts["location"] = context.platform.images.find(serving.image)
     link.facts["files"] = sorted(path.name for path in (serving.content / "service").glob("*") if path.is_file())
     return link
 
@@ -104,7 +104,7 @@ def _commit(context: Context, model: ModelVersion) -> Link:
 def _data(context: Context, model: ModelVersion) -> Link:
     link = Link(link="data", id=model.tags.get("data", ""))
     try:
-        link.facts = read_data(context.platform.output(model.run_id, "data.json"))
+        link.facts = read_data(context.platform.runs.output(model.run_id, "data.json"))
     except ReleaseError as error:
         link.faults.append(str(error).splitlines()[0])
     return link

@@ -56,7 +56,7 @@ def _service(context: Context, serving: Serving) -> Iterator[str]:
     except ReleaseError:  # reported by the checks of the model and of the run
         return
     expected = expectation(context, serving, files)
-    key = context.platform.keys(service_of(context, serving.target))[0]
+    key = context.platform.services.keys(service_of(context, serving.target))[0]
     if fault := Client(serving.scoring_uri, key.reveal()).mismatch(expected["rows"], expected["predictions"]):
         yield fault
 
@@ -64,8 +64,8 @@ def _service(context: Context, serving: Serving) -> Iterator[str]:
 def _model_files(context: Context, serving: Serving) -> dict[str, str]:
     if serving.model is None:
         raise ReleaseError("the model is no longer registered")
-    holdout = context.platform.output(serving.model.run_id, "holdout.json")
-    model = context.platform.model_file(serving.version)
+    holdout = context.platform.runs.output(serving.model.run_id, "holdout.json")
+    model = context.platform.models.file(serving.version)
     return {"model": str(model), "holdout": str(holdout)}
 
 
@@ -79,7 +79,7 @@ def _model(context: Context, serving: Serving) -> Iterator[str]:
     """Compare the registered model with its digest, and with the model in the image."""
     if serving.model is None:
         return
-    if digest_file(context.platform.model_file(serving.version)) != serving.model.sha256:
+    if digest_file(context.platform.models.file(serving.version)) != serving.model.sha256:
         yield "its file differs from the one that was registered"
     if serving.content:
         in_image = manifest(serving.content).get(MODEL_PATH, "")
@@ -93,7 +93,7 @@ def _run(context: Context, serving: Serving) -> Iterator[str]:
         return
     for filename in OUTPUTS:
         try:
-            sha256 = digest_file(context.platform.output(serving.model.run_id, filename))
+            sha256 = digest_file(context.platform.runs.output(serving.model.run_id, filename))
         except ReleaseError as error:
             yield str(error).splitlines()[0]
             continue
@@ -105,7 +105,7 @@ def _data(context: Context, serving: Serving) -> Iterator[str]:
     """Compare the run's data.json with the digest that was registered."""
     if serving.model is None:
         return
-    sha256 = digest_file(context.platform.output(serving.model.run_id, "data.json"))
+    sha256 = digest_file(context.platform.runs.output(serving.model.run_id, "data.json"))
     if sha256 != serving.model.tags.get("data"):
         yield f"data.json of the run, {sha256[:12]}, differs from the one that was registered"
 
@@ -134,7 +134,7 @@ def _environment(_context: Context, serving: Serving) -> Iterator[str]:
 
 def _promotion(context: Context, serving: Serving) -> Iterator[str]:
     """Compare what the production service serves with the production pointer."""
-    production = context.platform.production()
+    production = context.platform.models.production()
     serves = (serving.version, serving.image)
     if serving.target == "aks" and (production is None or (production.version, production.image) != serves):
         target = f"version {production.version} of image {production.image[:12]}" if production else "nothing"

@@ -19,7 +19,7 @@ def plan(platform: Platform, kind: str, name: str = "") -> list[Resource]:
     if kind not in KINDS:
         raise SettingsError(f"unknown kind {kind}: choose one of {', '.join(KINDS)}")
     matches = [item for item in platform.resources() if kind in (item.kind, "workspace") and name in ("", item.name)]
-    production = platform.production()
+    production = platform.models.production()
     in_use = {("model", str(production.version)), ("image", production.image)} if production else set()
     if kind == "workspace":
         return matches
@@ -28,7 +28,7 @@ def plan(platform: Platform, kind: str, name: str = "") -> list[Resource]:
     if name and any(match.used for match in matches):
         raise RefusedError(f"a service runs {kind} {name}\nDeploy another image to it, or remove the service first")
     if not name:
-        in_use |= {("image", entry.image) for entry in platform.history()}  # the report compares with them
+        in_use |= {("image", entry.image) for entry in platform.models.history()}  # the report compares with them
     return [match for match in matches if (match.kind, match.name) not in in_use and not match.used]
 
 

@@ -18,10 +18,10 @@ def write(settings: Settings, platform: Platform) -> Path:
 
     Raises ReleaseError if nothing is in production, SettingsError if its image is in no registry.
     """
-    production = platform.production()
+    production = platform.models.production()
     if production is None:
         raise ReleaseError("nothing is in production yet\n`invoke release` brings a version there")
-    location = platform.find_image(production.image) or "deleted"
+    location = platform.images.find(production.image) or "deleted"
     if "@sha256:" not in location:
         raise SettingsError(
             f"image {production.image[:12]} is in no registry, so a cluster cannot pull it ({location})\n"

@@ -1,4 +1,13 @@
-"""What a platform is: mechanism only. It gets or creates, is safe to repeat, waits with a limit, returns plain data."""
+"""What a platform is: four protocols (runs, models, images, services), and the plain data that they exchange.
+
+A platform is mechanism only; which step comes next is decided elsewhere. Every method keeps these promises:
+
+- It is safe to repeat: what exists already is used again, and nothing is created twice.
+- It reads back what it wrote: what it returns is what the platform has now, not what was asked for.
+- It waits with a limit, which a setting names, and then raises ReleaseError with the setting's name.
+- What a user can cause raises a ReleaseError; a missing thing that is only looked for is None.
+- It changes nothing that it did not create.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,100 +134,160 @@ class Finding(Plain, frozen=True):
         return "fix" if self.fix else "hint" if self.hint else "ok"
 
 
-class Platform(Protocol):
-    """One workspace of one platform. Model methods speak of the model named in the settings.
+class Runs(Protocol):
+    """Training runs. A run belongs to the fingerprint of its job."""
 
-    `computes` are those that it can train on. `stop_deletes` says whether a service can only be stopped by deleting it.
+    def find(self, fingerprint: str) -> Run | None:
+        """Return the newest completed run with this fingerprint; None if there is none. Changes nothing."""
+
+    def train(self, job: Job, tell: Tell) -> Run:
+        """Run model/train.py to its end, pass each line of its log to `tell`, and return the completed run.
+
+        Idempotent: an unfinished run of the same fingerprint is continued, not started again. Reads back: metrics and
+        outputs are those that the platform keeps. Limit: `job.timeout_s`. Raises ReleaseError if the run fails, leaves
+        no complete outputs, or exceeds its limit; no such run is ever found again.
+        """
+
+    def running(self, fingerprint: str) -> str | None:
+        """Return the id of a run that continues without the process that started it; None if there is none."""
+
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run. Idempotent: a run that has ended stays as it is."""
+
+    def output(self, run_id: str, filename: str) -> Path:
+        """Return a run's output file on this machine, verified by its digest.
+
+        Raises ReleaseError if the run or the file does not exist, or if the file is damaged.
+        """
+
+
+class Models(Protocol):
+    """The versions of the model that the settings name, and the pointer to the one in production."""
+
+    def find(self, version: int) -> ModelVersion | None:
+        """Return a version; None if it does not exist. Changes nothing."""
+
+    def versions(self) -> list[ModelVersion]:
+        """Return all versions, the oldest first."""
+
+    def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
+        """Register a run's model as a new version, and return it as the registry has it.
+
+        Idempotent by content: a model with the same bytes keeps its version and tags. Version numbers are never used
+        again, not even after a version was removed. Raises ReleaseError if the run does not exist.
+        """
+
+    def file(self, version: int) -> Path:
+        """Return a version's file on this machine, verified by its digest.
+
+        Raises ReleaseError if the version does not exist, or if its file is damaged.
+        """
+
+    def production(self) -> Production | None:
+        """Return what is in production; None if nothing ever was."""
+
+    def promote(self, production: Production) -> None:
+        """Move the production pointer in one write. Idempotent: nothing happens if it already points there."""
+
+    def history(self) -> list[Production]:
+        """Return everything that was in production, the newest first."""
+
+
+class Images(Protocol):
+    """Scoring images, each named by the digest of its content."""
+
+    def find(self, digest: str) -> str | None:
+        """Return the location of an image; None if it is not built. Changes nothing."""
+
+    def content(self, digest: str) -> Path:
+        """Return a folder on this machine with an image's content, which the caller verifies.
+
+        The folder has no model if the platform keeps the model in its registry only. Raises ReleaseError if the image
+        does not exist.
+        """
+
+    def build(self, build: Build, tell: Tell) -> str:
+        """Build an image, report the progress to `tell`, and return its location.
+
+        Idempotent by digest. Limit: the platform's `build_timeout_s`. Raises ReleaseError with the end of the build's
+        log; an interrupted build leaves no image.
+        """
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Return the settings that an image depends on only on this platform, by their section in release.toml."""
+
+
+class Services(Protocol):
+    """Web services. Each is found again by the name in its settings."""
+
+    def find(self, service: Service) -> WebService | None:
+        """Ask a service with both of its keys, and return its present state; None if it was never deployed."""
+
+    def deploy(self, deployment: Deployment) -> WebService:
+        """Create or update a service without losing a request, and return it as it answers.
+
+        Idempotent: a service that answers as asked stays untouched. The new version is checked (who answers, and what
+        it predicts) before it takes over or, if the platform can only replace in place, right after. Limit: the
+        platform's start or deployment timeout. Raises UnhealthyError if the new version does not answer as it should;
+        the previous version then keeps serving, or is put back.
+        """
+
+    def keys(self, service: Service) -> tuple[Secret, Secret]:
+        """Return the primary and the secondary key of a service."""
+
+    def renew_keys(self, service: Service) -> None:
+        """Make new keys, which the service accepts from its next deployment on at the latest.
+
+        Raises RefusedError if the keys are set in .env.
+        """
+
+    def stop(self, service: Service) -> None:
+        """Stop a service. Idempotent: nothing happens if it does not run."""
+
+
+class Platform(Protocol):
+    """One workspace of one platform.
+
+    `computes` are the computes that it can train on. `stop_deletes` says whether stopping a service deletes it.
     """
 
     name: str
     computes: tuple[Compute, ...]
     stop_deletes: bool
 
+    @property
+    def runs(self) -> Runs:
+        """The training runs."""
+
+    @property
+    def models(self) -> Models:
+        """The model registry."""
+
+    @property
+    def images(self) -> Images:
+        """The scoring images."""
+
+    @property
+    def services(self) -> Services:
+        """The web services."""
+
     def check(self) -> Iterator[Finding]:
-        """Check what a release will need, before anything is created."""
+        """Check what a release will need. Changes nothing; yields findings instead of raising."""
 
     def workspace(self) -> str:
-        """Get the workspace, create it only if it is not found, and describe it."""
+        """Get the workspace, or create it if the settings allow that, and return a description."""
 
     def attach(self, ask: Ask) -> str:
-        """Attach the VM of .env to the workspace, unless it is attached, and describe it.
+        """Attach the VM of .env to the workspace, and return a description. Idempotent.
 
-        Asks whether a VM is the right one where that cannot be known.
+        `ask` decides whether an unknown machine is the right one. Raises RefusedError if it says no.
         """
-
-    def find_run(self, fingerprint: str) -> Run | None:
-        """Return a completed run with this fingerprint."""
-
-    def train(self, job: Job, tell: Tell) -> Run:
-        """Run model/train.py, tell its log line by line, and wait; a run of the same fingerprint that is still going is
-        taken up instead. Raises ReleaseError where it does not complete.
-        """
-
-    def running(self, fingerprint: str) -> str | None:
-        """Return the id of a run that goes on without the release that started it."""
-
-    def cancel(self, run_id: str) -> None:
-        """Cancel a run."""
-
-    def output(self, run_id: str, filename: str) -> Path:
-        """Return a run's output file on this machine, verified by its digest."""
-
-    def find_model(self, version: int) -> ModelVersion | None:
-        """Return a version, or None where it does not exist."""
-
-    def versions(self) -> list[ModelVersion]:
-        """Return all versions, the oldest first."""
-
-    def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
-        """Register a run's model; the same content is registered once."""
-
-    def model_file(self, version: int) -> Path:
-        """Return a version's file on this machine, verified by its digest."""
-
-    def production(self) -> Production | None:
-        """Return what is in production, or None where nothing ever was."""
-
-    def promote(self, production: Production) -> None:
-        """Move the production pointer; nothing happens where it already points there."""
-
-    def history(self) -> list[Production]:
-        """Return what was in production, the newest first."""
-
-    def find_image(self, digest: str) -> str | None:
-        """Return where an image is, or None where it is not built."""
-
-    def image_content(self, digest: str) -> Path:
-        """Return the folder of an image's content on this machine, which the caller verifies; where the platform keeps
-        the model in its registry alone, the content has none. Raises ReleaseError where the image is not there.
-        """
-
-    def build_image(self, build: Build, tell: Tell) -> str:
-        """Build an image, tell how it goes, and return where it is; the same digest is built once."""
-
-    def deploy(self, deployment: Deployment) -> WebService:
-        """Create or update a service, checked before it takes over, and wait.
-
-        Raises UnhealthyError where the new version does not serve as it should; the last one then goes on.
-        """
-
-    def find_service(self, service: Service) -> WebService | None:
-        """Return a service as it is, or None where it was never created."""
-
-    def keys(self, service: Service) -> tuple[Secret, Secret]:
-        """Return the two keys of a service."""
-
-    def renew_keys(self, service: Service) -> None:
-        """Make new keys for a service; they hold from its next deployment on at the latest.
-
-        Raises RefusedError where they come from .env.
-        """
-
-    def stop(self, service: Service) -> None:
-        """Stop a service; nothing happens where it does not run."""
 
     def resources(self) -> list[Resource]:
-        """List what was created."""
+        """Return what was created in this workspace."""
 
     def remove(self, resource: Resource) -> str:
-        """Remove one thing that was created; return what of it can no longer be reached and stays, and why."""
+        """Remove one created thing. Idempotent. Return what remains of it and why, or an empty string."""
+
+    def close(self) -> None:
+        """Release what this process holds: connections and open files."""

@@ -6,7 +6,7 @@ from lib.errors import ReleaseError
 from lib.files import digest_file, sweep, write
 
 
-class Contents:
+class Blobs:
     """A folder of files named by their sha256."""
 
     def __init__(self, folder: Path) -> None:

@@ -187,7 +187,7 @@ def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) 
 
 def revive(context: Context) -> Iterator[str]:
     """Start a dead production service again where nothing new may go out, and yield what was done."""
-    production = context.platform.production()
-    service = context.platform.find_service(context.settings.release.services.aks)
+    production = context.platform.models.production()
+    service = context.platform.services.find(context.settings.release.services.aks)
     if production and (service is None or service.trouble):
         yield f"{restore(context)}: {service.trouble if service else 'it was gone'}"

@@ -40,7 +40,7 @@ def versions(context: Context, history: list[Production], chain: Chain) -> list[
     evaluation, model, run = found(chain, EvaluationRecord), found(chain, ModelRecord), found(chain, RunRecord)
     if not evaluation or not run:
         return []
-    registered, produced = context.platform.versions(), {one.version for one in history}
+    registered, produced = context.platform.models.versions(), {one.version for one in history}
     metric, this = evaluation.verdict.metric, model.version if model else 0
     shown = [
         Version(
@@ -72,7 +72,7 @@ def other_data(context: Context, before: Version, one: Version) -> bool:
     if before.data == one.data:
         return False
     try:
-        told = [context.platform.output(run_id, "data.json") for run_id in (before.run_id, one.run_id)]
+        told = [context.platform.runs.output(run_id, "data.json") for run_id in (before.run_id, one.run_id)]
     except ReleaseError:
         return True
     return not same_data(*told)
@@ -101,7 +101,7 @@ def changes(
 def files_of(context: Context, digest: str) -> Fingerprint:
     """Return the files of an image that no other fingerprint has."""
     try:
-        files = manifest(context.platform.image_content(digest))
+        files = manifest(context.platform.images.content(digest))
     except ReleaseError:
         return {}
     return {name: f"{FILE}{sha256}" for name, sha256 in files.items() if name.startswith("service/")}

@@ -93,9 +93,9 @@ def gather(context: Context) -> Facts:
     platform, model = context.platform, context.settings.release.model
     run, evaluation = found(chain, RunRecord), found(chain, EvaluationRecord)
     shown, why_not = looked_at(context, run) if run else (None, "")
-    production, history = platform.production(), platform.history()
+    production, history = platform.models.production(), platform.models.history()
     against = evaluation.against if evaluation else production.version if production else None
-    before = platform.find_model(against) if run and against else None
+    before = platform.models.find(against) if run and against else None
     return Facts(
         name=model.name,
         description=model.description,
@@ -132,6 +132,6 @@ def looked_at(context: Context, run: RunRecord) -> tuple[Regression | Classifica
 def data_of(context: Context, run: RunRecord) -> dict[str, Any]:
     """Return what identifies the data; empty where it is not there any more."""
     try:
-        return read_data(context.platform.output(run.run_id, "data.json"))
+        return read_data(context.platform.runs.output(run.run_id, "data.json"))
     except ReleaseError:
         return {}

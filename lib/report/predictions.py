@@ -56,8 +56,8 @@ def predictions(context: Context, run_id: str) -> Regression | Classification:
     """Let a run's model predict its held-out rows. Raises ReleaseError where that cannot be shown."""
     files: dict[str, str] = {
         "root": str(context.settings.root),
-        "model": str(context.platform.output(run_id, "model.joblib")),
-        "holdout": str(context.platform.output(run_id, "holdout.json")),
+        "model": str(context.platform.runs.output(run_id, "model.joblib")),
+        "holdout": str(context.platform.runs.output(run_id, "holdout.json")),
     }
     found = context.forks.call(evaluation.predict_holdout, **files)
     truth, predicted = found["truth"], found["predicted"]

@@ -105,7 +105,7 @@ def _reason(state: State) -> str:
 
 
 def _held_back(context: Context) -> str:
-    production = context.platform.production()
+    production = context.platform.models.production()
     still = f"version {production.version} stays in production" if production else "nothing is in production"
     return f"Held      {still}; nothing was registered or deployed"
 

@@ -66,8 +66,8 @@ class Ground:
 
     def version(self, alpha: float) -> ModelVersion:
         """Train and register once."""
-        run = self.platform.find_run(self.job(alpha).fingerprint) or self.platform.train(self.job(alpha), quietly)
-        return self.platform.register(run.run_id, {"alpha": str(alpha)})
+        run = self.platform.runs.find(self.job(alpha).fingerprint) or self.platform.runs.train(self.job(alpha), quietly)
+        return self.platform.models.register(run.run_id, {"alpha": str(alpha)})
 
     def image(self, version: int, more: str = "") -> str:
         """Build the image of a version, with more code at the end of its score.py."""
@@ -75,7 +75,7 @@ class Ground:
         original = score.read_text()
         score.write_text(original + more)
         try:
-            made = assemble(self.root, self.platform.model_file(version), self.settings.release.image.base)
+            made = assemble(self.root, self.platform.models.file(version), self.settings.release.image.base)
         finally:
             score.write_text(original)
         with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +83,7 @@ class Ground:
             build = Build(
                 digest=made.digest, folder=Path(folder), model_name="diabetes", model_version=version, commit="none"
             )
-            self.platform.build_image(build, quietly)
+            self.platform.images.build(build, quietly)
         return made.digest
 
     def deployment(self, service: Service, model: ModelVersion, more: str = "") -> Deployment:
@@ -91,8 +91,8 @@ class Ground:
         expected = self.forks.call(
             evaluation.expect,
             root=str(self.root),
-            model=str(self.platform.model_file(model.version)),
-            holdout=str(self.platform.output(model.run_id, "holdout.json")),
+            model=str(self.platform.models.file(model.version)),
+            holdout=str(self.platform.runs.output(model.run_id, "holdout.json")),
             count=5,
         )
         return Deployment(
@@ -105,11 +105,11 @@ class Ground:
 
     def trouble(self, deployment: Deployment) -> str:
         """Ask the service from outside, with both keys, whether it serves a deployment; say what is wrong."""
-        found = self.platform.find_service(deployment.service)
+        found = self.platform.services.find(deployment.service)
         if found is None or found.trouble:
             return found.trouble if found else "not found"
         known = identity(deployment.model_name, deployment.model_version, deployment.image)
-        for key in self.platform.keys(deployment.service):
+        for key in self.platform.services.keys(deployment.service):
             client = Client(found.scoring_uri, key.reveal())
             fault = differing(found.scoring_uri, key.reveal(), known)
             if fault := fault or client.mismatch(deployment.rows, deployment.predictions):
@@ -125,7 +125,7 @@ class Ground:
 
     def disconnect(self) -> None:
         for platform in self.connected:
-            platform.store.close()
+            platform.close()
 
     def elsewhere(self) -> dict[str, str]:
         """Name another workspace, which does not exist yet."""

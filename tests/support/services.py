@@ -17,7 +17,7 @@ def url(service: Service, path: str = "/score") -> str:
 
 
 def keys(ground: Ground, service: Service) -> list[str]:
-    return [key.reveal() for key in ground.platform.keys(service)]
+    return [key.reveal() for key in ground.platform.services.keys(service)]
 
 
 def rows(deployment: Deployment) -> bytes:

@@ -98,13 +98,13 @@ class Images:
         environment.environment_variables = dict(variables)
         return InferenceConfig("score.py", source_directory=str(folder / "service"), environment=environment)
 
-    def content(self, digest: str) -> Path:
+    def verified(self, digest: str) -> Path:
         """Return an image's content on this machine, verified. Raises ReleaseError where there is no such image."""
-        place = self.fetch(digest)
+        place = self.content(digest)
         verify(place, digest)
         return place
 
-    def fetch(self, digest: str) -> Path:
+    def content(self, digest: str) -> Path:
         """Return an image's content on this machine, downloaded where it is not here yet."""
         place = self.cache / digest
         if not place.is_dir():
@@ -116,6 +116,10 @@ class Images:
             Path(content).rename(place)
             shutil.rmtree(aside, ignore_errors=True)
         return place
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Return nothing: on Azure ML an image depends on no setting of its own."""
+        return {}
 
     def remove(self, digest: str) -> None:
         """Delete an image's entry; Azure's registry keeps the container image itself. Nothing where it is gone."""

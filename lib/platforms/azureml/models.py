@@ -16,7 +16,7 @@ from lib.platforms.azureml.faults import SDK_ERRORS, explained, mentions, patien
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import ModelVersion, Production
-from lib.platforms.blobs import Contents
+from lib.platforms.blobs import Blobs
 from lib.platforms.outputs import MODEL
 
 POINTER = "production"
@@ -26,12 +26,12 @@ class Models:
     """The versions of the model that the settings name."""
 
     def __init__(
-        self, workspace: Callable[[], Workspace], name: str, description: str, contents: Contents, runs: Runs
+        self, workspace: Callable[[], Workspace], name: str, description: str, blobs: Blobs, runs: Runs
     ) -> None:
         self.workspace = workspace
         self.name = name
         self.description = description
-        self.contents = contents
+        self.blobs = blobs
         self.runs = runs
 
     def get(self, version: int) -> Model | None:
@@ -62,7 +62,7 @@ class Models:
     def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
         """Register a run's model once for its content. A version that a lost answer left behind is deleted again."""
         run = self.runs.get(run_id)
-        sha256 = self.contents.add(self.runs.output(run_id, MODEL))
+        sha256 = self.blobs.add(self.runs.output(run_id, MODEL))
         if not self.of_content(sha256):
             properties = MADE_BY | {"sha256": sha256, "run_id": run_id}
             try:
@@ -89,12 +89,12 @@ class Models:
         if found is None:
             raise ReleaseError(f"{what} is not registered any more\n`invoke register --force` registers a new one")
         sha256 = found.properties.get("sha256", "")
-        if not self.contents.place(sha256).exists():
+        if not self.blobs.place(sha256).exists():
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(patiently(what, lambda: found.download(target_dir=folder, exist_ok=True)))
-                if self.contents.add(place) != sha256:
+                if self.blobs.add(place) != sha256:
                     raise ReleaseError(f"{what} is damaged: the registry has another content than was registered")
-        return self.contents.read(sha256, what)
+        return self.blobs.read(sha256, what)
 
     def history(self) -> list[Production]:
         """Return what was in production, the newest first."""
@@ -105,6 +105,10 @@ class Models:
             if tag.startswith(f"{POINTER}-")
         }
         return [msgspec.json.decode(found[number], type=Production) for number in sorted(found, reverse=True)]
+
+    def production(self) -> Production | None:
+        """Return what is in production, or None if nothing ever was."""
+        return next(iter(self.history()), None)
 
     def promote(self, production: Production) -> None:
         """Move the production pointer to a version. Raises ReleaseError where it is not registered."""

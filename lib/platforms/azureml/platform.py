@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 # Read by the SDK when it is imported: it does not nag, knows its cloud, and leaves trying again to faults.py. Where it
@@ -29,19 +28,11 @@ from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.services import Services
 from lib.platforms.base import (
     Ask,
-    Build,
-    Deployment,
     Finding,
-    Job,
-    ModelVersion,
-    Production,
     Resource,
-    Run,
-    Tell,
-    WebService,
 )
-from lib.platforms.blobs import Contents
-from lib.settings import Secret, Service, Settings
+from lib.platforms.blobs import Blobs
+from lib.settings import Settings
 
 
 class AzuremlPlatform:
@@ -55,10 +46,10 @@ class AzuremlPlatform:
         logging.getLogger("azureml").setLevel(logging.CRITICAL)  # its errors are raised too
         self.settings = settings
         cache = settings.folder / "azureml"
-        contents = Contents(cache / "files")
+        blobs = Blobs(cache / "files")
         model = settings.release.model
-        self.runs = Runs(self.connected, settings, contents)
-        self.models = Models(self.connected, model.name, model.description, contents, self.runs)
+        self.runs = Runs(self.connected, settings, blobs)
+        self.models = Models(self.connected, model.name, model.description, blobs, self.runs)
         self.images = Images(self.connected, self.models, cache / "images", settings.release.azureml.build_timeout_s)
         self.services = Services(self.connected, settings, self.models, self.images)
         self.lock = threading.Lock()
@@ -129,76 +120,6 @@ class AzuremlPlatform:
     def attach(self, _ask: Ask) -> str:
         return computes.attach_vm(self.connected(), self.settings)
 
-    # Runs
-
-    def find_run(self, fingerprint: str) -> Run | None:
-        return self.runs.find(fingerprint)
-
-    def train(self, job: Job, tell: Tell) -> Run:
-        return self.runs.train(job, tell)
-
-    def running(self, fingerprint: str) -> str | None:
-        return self.runs.running(fingerprint)
-
-    def cancel(self, run_id: str) -> None:
-        self.runs.cancel(run_id)
-
-    def output(self, run_id: str, filename: str) -> Path:
-        return self.runs.output(run_id, filename)
-
-    # Models
-
-    def find_model(self, version: int) -> ModelVersion | None:
-        return self.models.find(version)
-
-    def versions(self) -> list[ModelVersion]:
-        return self.models.versions()
-
-    def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
-        return self.models.register(run_id, tags)
-
-    def model_file(self, version: int) -> Path:
-        return self.models.file(version)
-
-    def production(self) -> Production | None:
-        return next(iter(self.models.history()), None)
-
-    def promote(self, production: Production) -> None:
-        self.models.promote(production)
-
-    def history(self) -> list[Production]:
-        return self.models.history()
-
-    # Images
-
-    def find_image(self, digest: str) -> str | None:
-        return self.images.find(digest)
-
-    def image_content(self, digest: str) -> Path:
-        return self.images.fetch(digest)
-
-    def build_image(self, build: Build, tell: Tell) -> str:
-        return self.images.build(build, tell)
-
-    # Services
-
-    def deploy(self, deployment: Deployment) -> WebService:
-        return self.services.deploy(deployment)
-
-    def find_service(self, service: Service) -> WebService | None:
-        return self.services.find(service)
-
-    def keys(self, service: Service) -> tuple[Secret, Secret]:
-        return self.services.keys(service)
-
-    def renew_keys(self, service: Service) -> None:
-        self.services.renew_keys(service)
-
-    def stop(self, service: Service) -> None:
-        self.services.remove(service.name)
-
-    # What was created
-
     def resources(self) -> list[Resource]:
         found = sorted(self.services.list(), key=lambda one: str(one.name))
         services = [
@@ -215,7 +136,8 @@ class AzuremlPlatform:
             for one in self.images.entries()
         ]
         models = [
-            Resource(kind="model", name=str(one.version), detail=f"of run {one.run_id}") for one in self.versions()
+            Resource(kind="model", name=str(one.version), detail=f"of run {one.run_id}")
+            for one in self.models.versions()
         ]
         made = [
             Resource(kind="compute", name=name, detail="created or attached from here")
@@ -240,6 +162,9 @@ class AzuremlPlatform:
         }
         removers[resource.kind](resource.name)
         return ""
+
+    def close(self) -> None:
+        pass  # the SDK keeps no connection that has to be closed
 
     def delete_workspace(self) -> None:
         """Delete the workspace with what was created with it."""

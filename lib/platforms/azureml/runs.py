@@ -24,7 +24,7 @@ from lib.platforms.azureml.faults import BROKEN, SDK_ERRORS, explained, patientl
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Job, Place, Tell
 from lib.platforms.base import Run as CompletedRun
-from lib.platforms.blobs import Contents
+from lib.platforms.blobs import Blobs
 from lib.platforms.outputs import OUTPUTS, missing, read_metrics
 from lib.settings import SECRETS, Settings
 
@@ -39,10 +39,10 @@ SENT = "data"  # the folder of a run's snapshot with the data
 class Runs:
     """The runs of one experiment. A completed run counts once the tag `outputs` names its outputs by their content."""
 
-    def __init__(self, workspace: Callable[[], Workspace], settings: Settings, contents: Contents) -> None:
+    def __init__(self, workspace: Callable[[], Workspace], settings: Settings, blobs: Blobs) -> None:
         self.workspace = workspace
         self.settings = settings
-        self.contents = contents
+        self.blobs = blobs
 
     @property
     def experiment(self) -> Experiment:
@@ -159,14 +159,14 @@ class Runs:
             patiently("the run's tags", lambda: run.tag("incomplete", lacking[0]))
             raise missing(lacking[0])
         kept = {filename: self.download(run, filename) for filename in OUTPUTS}
-        return kept, read_metrics(self.contents.read(kept["metrics.json"], "metrics.json"))
+        return kept, read_metrics(self.blobs.read(kept["metrics.json"], "metrics.json"))
 
     def download(self, run: Run, filename: str) -> str:
         """Download one output and return its sha256."""
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / filename
             patiently(f"{filename} of run {run.id}", lambda: run.download_file(f"outputs/{filename}", str(place)))
-            return self.contents.add(place)
+            return self.blobs.add(place)
 
     def output(self, run_id: str, filename: str) -> Path:
         """Return an output, downloaded where it is not here yet, and verified."""
@@ -174,9 +174,9 @@ class Runs:
         sha256 = json.loads(run.tags.get("outputs", "{}")).get(filename)
         if sha256 is None:
             raise ReleaseError(f"run {run_id} has no output {filename}\n`invoke train --force` makes a new run")
-        if not self.contents.place(sha256).exists() and self.download(run, filename) != sha256:
+        if not self.blobs.place(sha256).exists() and self.download(run, filename) != sha256:
             raise ReleaseError(f"{filename} of run {run_id} is damaged\n`invoke train --force` makes a new run")
-        return self.contents.read(sha256, f"{filename} of run {run_id}")
+        return self.blobs.read(sha256, f"{filename} of run {run_id}")
 
     def get(self, run_id: str) -> Run:
         """Return a run. Raises ReleaseError where there is none."""

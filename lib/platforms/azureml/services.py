@@ -104,7 +104,7 @@ class Services:
         model = self.models.get(deployment.model_version)
         if model is None:
             raise ReleaseError(f"{deployment.model_name} version {deployment.model_version} is not registered any more")
-        return model, self.images.inference(self.images.content(deployment.image), variables(deployment))
+        return model, self.images.inference(self.images.verified(deployment.image), variables(deployment))
 
     def roll_out(self, deployment: Deployment, model: Model, inference: InferenceConfig) -> None:
         """Create or update a service, and wait. Raises ReleaseError with its state and the end of its log."""
@@ -218,6 +218,10 @@ class Services:
         for kind in KEYS:
             with explained(f"the keys of {found.name}"):
                 found.regen_key(kind)
+
+    def stop(self, service: Service) -> None:
+        """Delete a service: Azure ML has no other way to stop one."""
+        self.remove(service.name)
 
     def existing(self, service: Service) -> Any:
         """Return a service. Raises ReleaseError where there is none."""

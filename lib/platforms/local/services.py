@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from lib.errors import UnhealthyError
+from lib.errors import RefusedError, UnhealthyError
 from lib.platforms.base import Deployment, WebService
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.serving.replicas import Replicas
 from lib.platforms.local.store import Store
-from lib.settings import Release, Service
+from lib.settings import Release, Secret, Service
 from lib.webservice import differing, identity, unlike_deployed
 
 KEPT_LOGS = 5
@@ -27,7 +27,7 @@ class Services:
     ) -> None:
         self.folder = folder
         self.store = store
-        self.keys = keys
+        self.key_ring = keys
         self.engine = release.local.engine
         self.registry = release.image.registry
         self.replicas = replicas
@@ -55,7 +55,7 @@ class Services:
 
     def replace(self, deployment: Deployment, row: dict[str, Any] | None) -> None:
         """Start a candidate, check it, let it take over, and stop what served before."""
-        service, keys = deployment.service, self.keys.of(deployment.service.name)
+        service, keys = deployment.service, self.key_ring.of(deployment.service.name)
         replicas = self.replicas(self.engine)
         same_engine = row is not None and row["engine"] == self.engine
         serving = row["replica"] if row and same_engine else ""
@@ -94,7 +94,7 @@ class Services:
         trouble = "it was stopped" if row["stopped"] else ""
         uri = f"http://127.0.0.1:{row['port']}/score"
         expected = identity(row["model_name"], row["model_version"], row["image"])
-        for key in [] if trouble else self.keys.of(service.name):
+        for key in [] if trouble else self.key_ring.of(service.name):
             trouble = trouble or differing(uri, key.reveal(), expected)
         if not trouble and self.made_of(row) != self.asked(service):
             trouble = "its port, workers, engine or containers are others in the settings"
@@ -126,7 +126,18 @@ class Services:
         chosen = {"registry": self.registry} | msgspec.structs.asdict(service.local.container)
         return "" if self.engine == "process" else msgspec.json.encode(chosen).decode()
 
-    def stop(self, name: str) -> None:
+    def keys(self, service: Service) -> tuple[Secret, Secret]:
+        return self.key_ring.of(service.name)
+
+    def renew_keys(self, service: Service) -> None:
+        if any(self.key_ring.given):
+            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
+        self.key_ring.renew(service.name)
+
+    def stop(self, service: Service) -> None:
+        self.stop_all(service.name)
+
+    def stop_all(self, name: str) -> None:
         """Stop every replica of a service."""
         row = self.row(name)
         self.store.do("UPDATE services SET stopped = 1 WHERE name = ?", name)
@@ -135,10 +146,10 @@ class Services:
 
     def remove(self, name: str) -> None:
         """Stop a service and forget it, its keys and its logs."""
-        self.stop(name)
+        self.stop_all(name)
         self.store.do("DELETE FROM services WHERE name = ?", name)
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        self.keys.remove(name)
+        self.key_ring.remove(name)
 
     def drop_old_logs(self, name: str) -> None:
         """Remove what ended replicas left, but for the newest."""

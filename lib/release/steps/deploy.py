@@ -33,7 +33,7 @@ def service_of(context: Context, target: str) -> Service:
 
 def service_absent(target: Target) -> Callable[[Context, WebserviceRecord], str]:
     def absent(context: Context, record: WebserviceRecord) -> str:
-        found = context.platform.find_service(service_of(context, target))
+        found = context.platform.services.find(service_of(context, target))
         if found is None:
             return f"service {record.name} is not there any more"
         if not found.trouble and (found.image, found.model_version) != (record.image, record.model_version):
@@ -54,7 +54,7 @@ def deploy(target: Target, kind: type[WebserviceRecord]) -> Callable[[Context, F
             rows=image.rows,
             predictions=image.predictions,
         )
-        service = context.platform.deploy(deployment)
+        service = context.platform.services.deploy(deployment)
         return kind(
             inputs=inputs,
             previous=previous,

@@ -20,10 +20,10 @@ def evaluate_inputs(context: Context) -> Fingerprint:
 
 
 def evaluate_absent(context: Context, record: EvaluationRecord) -> str:
-    production = context.platform.production()
+    production = context.platform.models.production()
     if production is None:
         return "" if record.against is None else f"version {record.against} is not in production any more"
-    model = context.platform.find_model(production.version)
+    model = context.platform.models.find(production.version)
     if production.version == record.against or (model and model.run_id == record.run_id):
         return ""
     return f"version {production.version} is in production, the verdict is against {record.against or 'none'}"
@@ -32,14 +32,14 @@ def evaluate_absent(context: Context, record: EvaluationRecord) -> str:
 def evaluate(context: Context, inputs: Fingerprint, previous: str) -> EvaluationRecord:
     """Score the run's model and the one in production on the run's hold-out rows, and ask the gate."""
     run, platform, rule = context.get(RunRecord), context.platform, context.settings.release.gate
-    production = platform.production()
+    production = platform.models.production()
     run_id, file = of_production(context, production) if production else ("", None)
     found = context.forks.call(
         evaluation.compare,
         root=str(context.settings.root),
-        candidate=str(platform.output(run.run_id, "model.joblib")),
+        candidate=str(platform.runs.output(run.run_id, "model.joblib")),
         production=str(file) if file else None,
-        holdout=str(platform.output(run.run_id, "holdout.json")),
+        holdout=str(platform.runs.output(run.run_id, "holdout.json")),
         metric=rule.metric,
         direction=rule.direction,
     )
@@ -64,18 +64,18 @@ def evaluate(context: Context, inputs: Fingerprint, previous: str) -> Evaluation
 def of_production(context: Context, production: Production) -> tuple[str, Path]:
     """Return the run and the file of the model in production; of a version that was deleted, what its run left."""
     platform = context.platform
-    if model := platform.find_model(production.version):
-        return model.run_id, platform.model_file(model.version)
+    if model := platform.models.find(production.version):
+        return model.run_id, platform.models.file(model.version)
     run_id = production.evidence["run"]
-    return run_id, platform.output(run_id, "model.joblib")
+    return run_id, platform.runs.output(run_id, "model.joblib")
 
 
 def with_data(verdict: gate.Verdict, context: Context, production_run: str) -> gate.Verdict:
     """State it where the production model was trained on other data than the run."""
     if not production_run:
         return verdict
-    before = context.platform.output(production_run, "data.json")
-    after = context.platform.output(context.get(RunRecord).run_id, "data.json")
+    before = context.platform.runs.output(production_run, "data.json")
+    after = context.platform.runs.output(context.get(RunRecord).run_id, "data.json")
     if same_data(before, after):
         return verdict
     stated = (

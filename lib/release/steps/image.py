@@ -20,30 +20,28 @@ def image_inputs(context: Context) -> Fingerprint:
     settings = context.settings
     chosen = of_settings("limits", test_rows=settings.release.limits.test_rows)
     chosen |= of_settings("image", base=settings.release.image.base)
-    if settings.containers:
-        chosen |= of_settings("image", registry=settings.release.image.registry) | of_settings(
-            "local", engine="container"
-        )
+    for section, of_platform in context.platform.images.settings().items():
+        chosen |= of_settings(section, **of_platform)
     return of_files(settings.root, "service", conda.PATH) | chosen
 
 
 def image_absent(context: Context, record: ImageRecord) -> str:
-    return "" if context.platform.find_image(record.digest) else f"image {record.digest[:12]} is not there any more"
+    return "" if context.platform.images.find(record.digest) else f"image {record.digest[:12]} is not there any more"
 
 
 def image(context: Context, inputs: Fingerprint, previous: str) -> ImageRecord:
     """Assemble the image, try it, and build it unless the same content was built before."""
     model, platform, root = context.get(ModelRecord), context.platform, context.settings.root
-    file = platform.model_file(model.version)
+    file = platform.models.file(model.version)
     expected = context.forks.call(
         evaluation.expect,
         root=str(root),
         model=str(file),
-        holdout=str(platform.output(model.run_id, "holdout.json")),
+        holdout=str(platform.runs.output(model.run_id, "holdout.json")),
         count=context.settings.release.limits.test_rows,
     )
     assembled = assemble(root, file, context.settings.release.image.base)
-    location = platform.find_image(assembled.digest)
+    location = platform.images.find(assembled.digest)
     if not location:
         with tempfile.TemporaryDirectory() as folder:
             assembled.write(Path(folder))
@@ -55,7 +53,7 @@ def image(context: Context, inputs: Fingerprint, previous: str) -> ImageRecord:
                 model_version=model.version,
                 commit=context.commit,
             )
-            location = platform.build_image(build, context.tell)
+            location = platform.images.build(build, context.tell)
     return ImageRecord(
         inputs=inputs,
         previous=previous,

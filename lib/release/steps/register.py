@@ -11,7 +11,7 @@ def register_inputs(context: Context) -> Fingerprint:
 
 
 def register_absent(context: Context, record: ModelRecord) -> str:
-    found = context.platform.find_model(record.version)
+    found = context.platform.models.find(record.version)
     return (
         ""
         if found and found.sha256 == record.sha256
@@ -22,7 +22,7 @@ def register_absent(context: Context, record: ModelRecord) -> str:
 def register(context: Context, inputs: Fingerprint, previous: str) -> ModelRecord:
     """Register the run's model with what it was made of and why it was let through."""
     run, evaluation = context.get(RunRecord), context.get(EvaluationRecord)
-    model = context.platform.register(run.run_id, tags_of(run, evaluation))
+    model = context.platform.models.register(run.run_id, tags_of(run, evaluation))
     return ModelRecord(
         inputs=inputs, previous=previous, name=model.name, version=model.version, sha256=model.sha256, run_id=run.run_id
     )

@@ -35,7 +35,7 @@ def nothing_absent(_context: Context, _record: Record) -> str:
 
 
 def pointer_absent(context: Context, _record: AksTestRecord) -> str:
-    production = context.platform.production()
+    production = context.platform.models.production()
     service, _ = context.records.read(AksRecord, "aks") or (None, "")
     if service and production and (production.version, production.image) == (service.model_version, service.image):
         return ""
@@ -45,7 +45,7 @@ def pointer_absent(context: Context, _record: AksTestRecord) -> str:
 def try_service(context: Context, target: Target, service: WebserviceRecord) -> dict[str, Any]:
     """Test a service. Raises UnhealthyError with every check that it did not pass."""
     image, model = context.get(ImageRecord), context.get(ModelRecord)
-    primary, secondary = context.platform.keys(service_of(context, target))
+    primary, secondary = context.platform.services.keys(service_of(context, target))
     keys = (primary.reveal(), secondary.reveal())
     known = identity(model.name, service.model_version, service.image)
     done = [
@@ -80,7 +80,7 @@ def test_aks(context: Context, inputs: Fingerprint, previous: str) -> AksTestRec
     evidence = {"run": context.get(RunRecord).run_id, "verdict": "; ".join(verdict.reasons), "outcome": verdict.outcome}
     evidence["test"] = f"{len(found['checks'])} checks, p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms"
     evidence |= {"by": someone(), "commit": context.commit}
-    context.platform.promote(
+    context.platform.models.promote(
         Production(version=service.model_version, image=service.image, since=now(), evidence=evidence)
     )
     return AksTestRecord(inputs=inputs, previous=previous, **found)
@@ -88,7 +88,7 @@ def test_aks(context: Context, inputs: Fingerprint, previous: str) -> AksTestRec
 
 def restore(context: Context) -> str:
     """Bring the version in production back to the production service, and say so."""
-    last = context.platform.production()
+    last = context.platform.models.production()
     if last is None:
         return "No version was in production before, so none was brought back"
     deployment = Deployment(
@@ -99,5 +99,5 @@ def restore(context: Context) -> str:
         rows=[],
         predictions=[],
     )
-    context.platform.deploy(deployment)
+    context.platform.services.deploy(deployment)
     return f"Version {last.version} serves again"

@@ -32,7 +32,7 @@ def of_data(settings: Settings) -> Fingerprint:
 
 
 def train_absent(context: Context, record: RunRecord) -> str:
-    run = context.platform.find_run(digest(encode(record.inputs)))
+    run = context.platform.runs.find(digest(encode(record.inputs)))
     return "" if run else f"run {record.run_id} is not in the workspace"
 
 
@@ -53,7 +53,7 @@ def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
         timeout_s=settings.train.timeout_s,
         data=data,
     )
-    run = (None if context.forced else context.platform.find_run(job.fingerprint)) or run_job(context, job)
+    run = (None if context.forced else context.platform.runs.find(job.fingerprint)) or run_job(context, job)
     return RunRecord(
         inputs=inputs,
         previous=previous,
@@ -68,9 +68,9 @@ def train(context: Context, inputs: Fingerprint, previous: str) -> RunRecord:
 def run_job(context: Context, job: Job) -> Run:
     """Run a job; one that goes on when its release is interrupted is cancelled if whoever interrupts it wants so."""
     try:
-        return context.platform.train(job, context.tell)
+        return context.platform.runs.train(job, context.tell)
     except KeyboardInterrupt:
-        run_id = context.platform.running(job.fingerprint)
+        run_id = context.platform.runs.running(job.fingerprint)
         if run_id and context.ask(f"Run {run_id} goes on, and the next `invoke train` takes it up. Cancel it?"):
-            context.platform.cancel(run_id)
+            context.platform.runs.cancel(run_id)
         raise
