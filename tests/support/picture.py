@@ -1,28 +1,17 @@
 """Take the README's picture of a report, after three releases: `python -m tests.support.picture`."""
 
 import itertools
-import subprocess
 import tempfile
 from pathlib import Path
 
 from tests.support.browser import browse
 from tests.support.project import ROOT, Project
+from tests.support.repository import committed
 
 PICTURE = ROOT / "docs/report.png"
 SIZE = "1000,1190"  # the verdict and the predictions
 LIMIT_BYTES = 150_000
 ALPHAS = [0.05, 1.0, 0.5, 0.1]  # what config/release.toml has, then better and better
-
-
-def commit(folder: Path) -> None:
-    """Commit everything, so that the report has no warning about uncommitted files."""
-    author = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
-    for command in (
-        ["init", "--quiet"],
-        ["add", "--all"],
-        [*author, "commit", "--quiet", "--message", "Another alpha"],
-    ):
-        subprocess.run(["git", *command], cwd=folder, check=True)
 
 
 def main() -> None:
@@ -32,7 +21,7 @@ def main() -> None:
         try:
             for before, alpha in itertools.pairwise(ALPHAS):
                 project.edit("config/release.toml", f"alpha = {before}", f"alpha = {alpha}")
-                commit(project.root)
+                committed(project)  # else the report warns of files that were not
                 project.invoke("release")
             project.invoke("report")
             browse(project.root / "artifacts/local/report.html", f"--window-size={SIZE}", f"--screenshot={PICTURE}")
