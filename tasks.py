@@ -80,6 +80,7 @@ def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = Fals
 def release(_: Invoke, force: bool = False) -> None:
     """Bring everything up to date, from training to the tested production service."""
     from lib.release import graph
+    from lib.release.steps import production
     from lib.terminal import tables
     from lib.terminal.progress import Progress
 
@@ -87,7 +88,7 @@ def release(_: Invoke, force: bool = False) -> None:
         progress = Progress()
         context.tell = progress.tell
         states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=progress.watch)
-        revived = list(graph.revive(context)) if states[-1].kind == "held" else []
+        revived = list(production.revive(context)) if states[-1].kind == "held" else []
         print("", *revived, tables.summary(context, states), sep="\n")
 
 

@@ -122,7 +122,7 @@ def test_a_corrupt_record_fails_and_names_file_and_task(released: Project, broke
 def test_the_error_names_the_task_that_writes_the_corrupt_record_anew(released: Project, name: str, step: str) -> None:
     task = "test --service aci" if step == "aci_test" else step
     with changed(released, f"artifacts/local/{name}", None, "{"):
-        assert f"{name} is not a whole record" in (found := error(released, "release", expect=1))
+        assert f"{name} is not a complete record" in (found := error(released, "release", expect=1))
         assert f"`invoke {task} --force`" in found
         if step == "evaluate":
             released.invoke(*task.split(), "--force")

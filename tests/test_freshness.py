@@ -134,7 +134,7 @@ def test_a_record_of_another_chain_is_stale_and_is_refused(released: Project) ->
     released.invoke("train", "--force")
     found = told(released)
     assert {step: one["state"] for step, one in found.items()} == stale_from("evaluate") | {"train": "fresh"}
-    assert "evaluation.json does not belong to this run_id.json" in found["evaluate"]["because"]
+    assert "train produced a new run" in found["evaluate"]["because"]
     assert "evaluate is stale" in released.invoke("register", "--only", expect=3)
     path.write_bytes(before)
     assert set(states(released).values()) == {"fresh"}

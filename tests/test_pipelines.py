@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from lib.ci.jobs import jobs
-from lib.release.records import task_of
 from lib.release.steps import STEPS
 from tests.support.comments import TOKEN, comments
 from tests.support.pipeline_player import AzurePipelines, Github, Job, System
@@ -25,7 +24,7 @@ PULL_REQUEST = {"pull_request": {"number": "7", "head": {"repo": {"fork": False}
 
 class TestWritten:
     def test_every_step_is_in_one_job_in_the_graphs_order(self) -> None:
-        assert [task for job in jobs() for task in job.tasks] == [task_of(step.name) for step in STEPS]
+        assert [task for job in jobs() for task in job.tasks] == [step.record.task for step in STEPS]
 
     def test_the_committed_files_are_what_the_task_writes(self, project: Project) -> None:
         committed(project)

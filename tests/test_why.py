@@ -118,8 +118,8 @@ def test_status_is_one_line_for_a_step_also_where_a_record_is_not_whole(evaluate
         ["evaluate", "failed"],
         ["register", "missing"],
     ]
-    assert "evaluation.json is not a whole record" in shown
-    assert "`invoke evaluate --force` writes it anew" in shown
+    assert "evaluation.json is not a complete record" in shown
+    assert "`invoke evaluate --force` replaces it" in shown
 
 
 def test_a_run_that_the_platform_has_no_more_is_told(evaluated: Project) -> None:
@@ -138,8 +138,8 @@ def test_a_record_of_another_chain_is_named(evaluated: Project) -> None:
     path = evaluated.root / "artifacts/local/run_id.json"
     with changed(evaluated, "artifacts/local/run_id.json", None, path.read_text() + "\n"):
         told_all = why(evaluated, "evaluate")["steps"]["evaluate"]
-        assert told_all["reasons"] == ["evaluation.json does not belong to this run_id.json"]
-        assert "evaluate  evaluation.json does not belong to this run_id.json" in evaluated.invoke("why", "evaluate")
+        assert told_all["reasons"] == ["train produced a new run"]
+        assert "evaluate  train produced a new run" in evaluated.invoke("why", "evaluate")
 
 
 def test_a_failed_step_tells_all_of_its_message_and_when(evaluated: Project) -> None:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lib.release.records import EvaluationRecord, RunRecord, WebserviceRecord, task_of
+from lib.release.records import EvaluationRecord, RunRecord, WebserviceRecord
 from lib.release.steps import STEPS
 from lib.release.steps.step import Step
 
@@ -46,7 +46,7 @@ def jobs() -> list[Job]:
         made.append(
             Job(
                 name=environment or last.name,
-                tasks=[task_of(step.name) for step in steps],
+                tasks=[step.record.task for step in steps],
                 needs=made[-1].name if made else "",
                 environment=environment,
                 trains=first.record is RunRecord,

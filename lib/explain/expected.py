@@ -12,7 +12,7 @@ from lib.forks.evaluation import Expectation
 from lib.git import DIRTY, committed
 from lib.release import lineage
 from lib.release.fingerprints import FILE, Fingerprint, of_files
-from lib.release.records import ImageRecord, task_of
+from lib.release.records import ImageRecord
 from lib.release.steps.step import Context
 
 
@@ -31,7 +31,7 @@ def expectation(context: Context, found: Serving, files: dict[str, str]) -> Expe
     with tempfile.TemporaryDirectory() as folder:
         if check_out(root, commit, wanted, Path(folder)):
             return predicted(context, Path(folder), files)
-    read = context.records.read(ImageRecord, task_of("image"))
+    read = context.records.read(ImageRecord)
     if read and read[0].digest == found.image:
         return {"rows": read[0].rows, "predictions": read[0].predictions}
     raise ReleaseError(

@@ -13,10 +13,9 @@ from lib.files import digest, digest_file
 from lib.git import DIRTY, committed, names_of
 from lib.image.assemble import MODEL_PATH, faults, manifest
 from lib.platforms.outputs import MODEL, OUTPUTS
-from lib.release import lineage
+from lib.release import chain, lineage
 from lib.release.fingerprints import FILE
-from lib.release.records import ModelRecord, task_of
-from lib.release.steps import STEPS
+from lib.release.records import ModelRecord
 from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context
 from lib.settings import conda
@@ -143,14 +142,16 @@ def _promotion(context: Context, serving: Serving) -> Iterator[str]:
 
 def _records(context: Context, serving: Serving) -> Iterator[str]:
     """Check that each record of the version that serves has the digest of the record before it."""
-    entries = [(step, context.records.read(step.record, task_of(step.name))) for step in STEPS]
-    records = [(step.record.filename, *entry) for step, entry in entries if entry]
-    if not any(isinstance(record, ModelRecord) and record.version == serving.version for _, record, _ in records):
+    links = [link for link in chain.read(context.records) if link.state != "missing"]
+    yield from (link.trouble.splitlines()[0] for link in links if link.state == "broken")
+    records = [link.record for link in links if link.record]
+    if not any(isinstance(record, ModelRecord) and record.version == serving.version for record in records):
         return
-    for (first_name, first, sha256), (second_name, second, _) in itertools.pairwise(records):
+    for before, link in itertools.pairwise(links):
+        first, second = before.record, link.record
         # A first record that is younger than the second belongs to a later release that is not complete: no fault.
-        if second.previous != sha256 and first.created_at <= second.created_at:
-            yield f"{second_name} was not built on this {first_name}"
+        if link.state == "foreign" and first and second and first.created_at <= second.created_at:
+            yield f"{second.filename} was not built on this {first.filename}"
 
 
 CHECKS: dict[str, Callable[[Context, Serving], Iterator[str]]] = {

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from lib.errors import ReleaseError, SettingsError
+from lib.errors import SettingsError
 from lib.git import DIRTY, origins
-from lib.release import graph
+from lib.release import chain, graph
+from lib.release.chain import Link
 from lib.release.fingerprints import FILE, SHORT, Change, Fingerprint, differences
-from lib.release.records import Record, task_of
+from lib.release.records import Record
 from lib.release.steps import STEPS
-from lib.release.steps.step import Context, Step
+from lib.release.steps.step import Context
 from lib.terminal.progress import colour
 
 INDENT = " " * 10  # the width of a step's name
@@ -43,9 +44,10 @@ def explain(context: Context, target: str) -> list[Explanation]:
     """Explain a step and all steps before it, in order. Raises SettingsError if there is no such step."""
     if target not in graph.NAMES:
         raise SettingsError(f"unknown step {target}: choose one of {', '.join(graph.NAMES)}")
-    states = {state.step: state for state in graph.status(context)}
+    states, links = graph.status(context), chain.read(context.records)
+    count = graph.NAMES.index(target) + 1
     with ThreadPoolExecutor() as pool:  # each step may have to ask the platform, which takes seconds on Azure
-        return list(pool.map(lambda step: _explain_step(context, step, states[step.name]), graph.until(target)))
+        return list(pool.map(lambda *step: _explain_step(context, *step), links[:count], states[:count]))
 
 
 def as_json(steps: list[Explanation]) -> str:
@@ -73,12 +75,16 @@ def as_text(steps: list[Explanation]) -> str:
     return "\n".join([*lines, "", _outlook(steps)]).rstrip()
 
 
-def _explain_step(context: Context, step: Step, state: graph.State) -> Explanation:
+def _explain_step(context: Context, link: Link, state: graph.State) -> Explanation:
     # Unlike the graph, which stops at the first reason, this looks at every step, whatever the steps before it are.
-    (record, _, readable), inputs = _read(context, step), step.inputs(context)
-    filename = step.record.filename
+    step, record, inputs = link.step, link.record, link.step.inputs(context)
     explanation = Explanation(
-        step=step.name, state=state.kind, because=state.because, record=filename, readable=readable, inputs=inputs
+        step=step.name,
+        state=state.kind,
+        because=state.because,
+        record=step.record.filename,
+        readable=link.state != "broken",
+        inputs=inputs,
     )
     if record is None:
         return explanation
@@ -88,32 +94,17 @@ def _explain_step(context: Context, step: Step, state: graph.State) -> Explanati
         made_at=record.created_at,
         commit=record.commit,
         summary=record.summary,
-        reasons=list(_reasons(context, step, record)),
+        reasons=list(_reasons(context, link, record)),
         changes=changes,
         origins=origins(context.settings.root, record.commit, [change.name for change in changes if change.of_file]),
     )
 
 
-def _reasons(context: Context, step: Step, record: Record) -> Iterator[str]:
-    before = _digest_before(context, step)
-    if record.previous != before:
-        yield graph.foreign(step) if before else f"{graph.record_before(step).filename} is missing or cannot be read"
-    elif absent := step.absent(context, record):
-        yield absent
-
-
-def _read(context: Context, step: Step) -> tuple[Record | None, str, bool]:
-    """Return a step's record and its digest, and whether the record could be read (true if there is none)."""
-    try:
-        entry = context.records.read(step.record, task_of(step.name))
-    except ReleaseError:
-        return None, "", False
-    return (*entry, True) if entry else (None, "", True)
-
-
-def _digest_before(context: Context, step: Step) -> str:
-    position = STEPS.index(step)
-    return _read(context, STEPS[position - 1])[1] if position else ""
+def _reasons(context: Context, link: Link, record: Record) -> Iterator[str]:
+    if link.state == "foreign":
+        yield link.trouble
+    elif missing := link.step.absent(context, record):
+        yield missing
 
 
 def _steps_to_run(steps: list[Explanation]) -> list[str]:
@@ -168,4 +159,5 @@ def _outlook(steps: list[Explanation]) -> str:
     certain = ", ".join(names[: len(names) - len(gated)])
     rest = f"; then, unless the gate holds the model, {', '.join(gated)}" if gated else ""
     end = f"; and stop at {damaged.record}" if damaged else ""
-    return f"`invoke {task_of(steps[-1].step)}` would run {certain}{rest}{end}"
+    task = STEPS[len(steps) - 1].record.task
+    return f"`invoke {task}` would run {certain}{rest}{end}"

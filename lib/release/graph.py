@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -10,11 +10,12 @@ from typing import Any, Literal, cast
 import msgspec
 
 from lib.errors import NotFreshError, ReleaseError
+from lib.release import chain
+from lib.release.chain import Link
 from lib.release.fingerprints import differences, told
-from lib.release.records import EvaluationRecord, FailureRecord, Record, redacted, task_of
+from lib.release.records import EvaluationRecord, FailureRecord, Record, redacted
 from lib.release.steps import STEPS
 from lib.release.steps.step import Context, Step
-from lib.release.steps.test import restore
 
 Kind = Literal["fresh", "stale", "missing", "held", "failed", "running", "done"]
 NAMES = [step.name for step in STEPS]
@@ -40,26 +41,25 @@ def status(context: Context) -> list[State]:
     """Return the state of every step, changing nothing."""
     states: list[State] = []
     failure = context.records.failure()
-    verify(context, STEPS)
-    for step in STEPS:
-        state = examine(context, step, states[-1] if states else None)
+    links = chain.read(context.records)
+    verify(context, links)
+    for link in links:
+        step, state = link.step, examine(context, link, states[-1] if states else None)
         if failure and failure.step == step.name and state.kind in ("stale", "missing"):
             state = State(step.name, "failed", f"{failure.message.splitlines()[0]} ({failure.failed_at})", state.record)
         states.append(state)
     return states
 
 
-def examine(context: Context, step: Step, before: State | None) -> State:
+def examine(context: Context, link: Link, before: State | None) -> State:
     """Find out whether a step is fresh, the cheapest checks first."""
-    try:
-        found = context.records.read(step.record, task_of(step.name))
-    except ReleaseError as error:
-        return State(step.name, "failed", str(error))
+    step, record, digest = link.step, link.record, link.digest
+    if link.state == "broken":
+        return State(step.name, "failed", link.trouble)
     if before and (held(context) or before.kind == "held"):
         return State(step.name, "held", "the gate held the new model back")
-    if found is None:
-        return State(step.name, "missing", f"no {step.record.filename} yet")
-    record, digest = found
+    if record is None:
+        return State(step.name, "missing", link.trouble)
     because = reason(context, step, record, before)
     if because:
         return State(step.name, "stale", because, record)
@@ -73,36 +73,25 @@ def reason(context: Context, step: Step, record: Record, before: State | None) -
         own = told(differences(record.inputs, step.inputs(context)))
         return f"{before.step} is {before.kind}" + (f"; {own}" if own else "")
     if record.previous != digest_before(context, step):
-        return foreign(step)
+        return chain.foreign(step)
     if step.name in context.absences:  # verify() has found its inputs unchanged
         return context.absences[step.name]
     return told(differences(record.inputs, step.inputs(context))) or step.absent(context, record)
 
 
-def foreign(step: Step) -> str:
-    """Say that a step's record was built on another one than the one that is there."""
-    return f"{step.record.filename} does not belong to this {record_before(step).filename}"
-
-
-def verify(context: Context, steps: Collection[Step]) -> None:
+def verify(context: Context, links: Iterable[Link]) -> None:
     """Ask the platform, side by side, whether what the records tell of is there, up to the first that has changed."""
     with ThreadPoolExecutor() as pool:
-        asked = {step.name: pool.submit(step.absent, context, record) for step, record in unchanged(context, steps)}
+        asked = {step.name: pool.submit(step.absent, context, record) for step, record in unchanged(context, links)}
         context.absences = {name: answer.result() for name, answer in asked.items()}
 
 
-def unchanged(context: Context, steps: Collection[Step]) -> Iterator[tuple[Step, Record]]:
-    """Yield the steps whose records belong together and whose inputs are today's, up to the first other one."""
-    previous = ""
-    for step in steps:
-        try:
-            found = context.records.read(step.record, task_of(step.name))
-        except ReleaseError:
-            return  # examine() tells of it
-        if not found or found[0].previous != previous or differences(found[0].inputs, step.inputs(context)):
+def unchanged(context: Context, links: Iterable[Link]) -> Iterator[tuple[Step, Record]]:
+    """Yield the steps whose records are linked and whose inputs are today's, up to the first other one."""
+    for link in links:
+        if not link.record or link.state != "linked" or differences(link.record.inputs, link.step.inputs(context)):
             return
-        yield step, found[0]
-        previous = found[1]
+        yield link.step, link.record
 
 
 def record_before(step: Step) -> type[Record]:
@@ -130,10 +119,12 @@ def update(
     Steps after a verdict to hold stay as they are.
     """
     states: list[State] = []
-    verify(context, list(itertools.takewhile(lambda step: step.name not in forced, until(target))))
-    for step in until(target):
+    links = chain.read(context.records)[: NAMES.index(target) + 1]
+    verify(context, itertools.takewhile(lambda link: link.step.name not in forced, links))
+    for link in links:
+        step = link.step
         force = step.name in forced
-        state = examine(context, step, states[-1] if states else None)
+        state = examine(context, link, states[-1] if states else None)
         if state.kind == "held":
             states.append(state)
             watch(state)
@@ -154,16 +145,8 @@ def refuse(step: Step, state: State, only: bool, force: bool) -> None:
     if state.kind == "failed" and not force:
         raise ReleaseError(state.because)
     if only:
-        first = f"Run `invoke {task_of(step.name)}` first, or leave out --only"
+        first = f"Run `invoke {step.record.task}` first, or leave out --only"
         raise NotFreshError(f"{step.name} is {state.kind}: {state.because}\n{first}")
-
-
-def until(target: str) -> Iterator[Step]:
-    """Yield the steps up to one."""
-    for step in STEPS:
-        yield step
-        if step.name == target:
-            return
 
 
 def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) -> State:
@@ -183,11 +166,3 @@ def run(context: Context, step: Step, state: State, forced: bool, watch: Watch) 
     done = State(step.name, "done", state.because, record, time.monotonic() - begin)
     watch(done)
     return done
-
-
-def revive(context: Context) -> Iterator[str]:
-    """Start a dead production service again where nothing new may go out, and yield what was done."""
-    production = context.platform.models.production()
-    service = context.platform.services.find(context.settings.release.services.aks)
-    if production and (service is None or service.trouble):
-        yield f"{restore(context)}: {service.trouble if service else 'it was gone'}"

@@ -20,12 +20,15 @@ SCHEMA = 1
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all records have. `previous` is the digest of the record before, empty for the first.
+    """What all records have. `previous` is the digest of the record before it, empty for the first.
 
-    `commit` is the project's when the step ran, marked where files differed from it, and empty outside of git.
+    `commit` is the project's commit when the step ran, marked if files differed from it, and empty outside of git.
+    `task` is what `invoke` is called with to write the record, `noun` what people call the step's result.
     """
 
     filename: ClassVar[str]
+    task: ClassVar[str]
+    noun: ClassVar[str]
     schema: int = SCHEMA
     inputs: Fingerprint
     previous: str
@@ -45,6 +48,8 @@ class RunRecord(Record, frozen=True):
     """
 
     filename = "run_id.json"
+    task = "train"
+    noun = "run"
     run_id: str
     experiment: str
     compute: str
@@ -65,6 +70,8 @@ class EvaluationRecord(Record, frozen=True):
     """The gate's verdict on a run. `against` is the version that was in production, None where there was none."""
 
     filename = "evaluation.json"
+    task = "evaluate"
+    noun = "verdict"
     run_id: str
     against: int | None
     verdict: Verdict
@@ -80,6 +87,8 @@ class ModelRecord(Record, frozen=True):
     """The registered model version."""
 
     filename = "model.json"
+    task = "register"
+    noun = "model version"
     name: str
     version: int
     sha256: str
@@ -94,6 +103,8 @@ class ImageRecord(Record, frozen=True):
     """The scoring image, and rows with the registered model's own predictions for them."""
 
     filename = "image.json"
+    task = "image"
+    noun = "image"
     digest: str
     location: str
     model_version: int
@@ -108,6 +119,7 @@ class ImageRecord(Record, frozen=True):
 class WebserviceRecord(Record, frozen=True):
     """A deployed web service, and what runs it: a process, a container, ACI or AKS."""
 
+    noun = "deployment"
     name: str
     scoring_uri: str
     image: str
@@ -123,17 +135,20 @@ class AciRecord(WebserviceRecord, frozen=True):
     """The staging service."""
 
     filename = "aci_webservice.json"
+    task = "aci"
 
 
 class AksRecord(WebserviceRecord, frozen=True):
     """The production service."""
 
     filename = "aks_webservice.json"
+    task = "aks"
 
 
 class TestRecord(Record, frozen=True):
     """What a test of a service found, and what ran it; times in milliseconds, `latencies_ms` of single requests."""
 
+    noun = "test result"
     scoring_uri: str
     checks: list[str]
     p50_ms: float
@@ -151,12 +166,14 @@ class AciTestRecord(TestRecord, frozen=True):
     """The staging service's test, on which the production service's update rests."""
 
     filename = "aci_test.json"
+    task = "test --service aci"
 
 
 class AksTestRecord(TestRecord, frozen=True):
     """The production service's test, after which the production pointer moved."""
 
     filename = "test.json"
+    task = "test"
 
 
 class FailureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -185,10 +202,10 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, kind: type[R], task: str) -> tuple[R, str] | None:
-        """Return a record and its digest, or None where there is none.
+    def read(self, kind: type[R]) -> tuple[R, str] | None:
+        """Return a record and its digest, or None if there is none.
 
-        Raises ReleaseError that names the file and the task that rewrites it, where the record is not whole.
+        Raises ReleaseError that names the file and the task that replaces it if the record cannot be read.
         """
         path = self.folder / kind.filename
         try:
@@ -197,9 +214,9 @@ class Records:
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:
-            raise ReleaseError(f"{path} is not a whole record: {error}\n{rewrite(task)}") from None
+            raise ReleaseError(f"{path} is not a complete record: {error}\n{_remedy(kind)}") from None
         if record.schema != SCHEMA:
-            raise ReleaseError(f"{path} has schema {record.schema}, this release reads {SCHEMA}\n{rewrite(task)}")
+            raise ReleaseError(f"{path} has schema {record.schema}, this release reads {SCHEMA}\n{_remedy(kind)}")
         return record, files.digest(content)
 
     def write(self, record: Record) -> str:
@@ -225,16 +242,10 @@ class Records:
         (self.folder / "failed.json").unlink(missing_ok=True)
 
 
-def rewrite(task: str) -> str:
-    """Say which task writes a record anew."""
-    return f"`invoke {task} --force` writes it anew"
+def _remedy(kind: type[Record]) -> str:
+    return f"`invoke {kind.task} --force` replaces it"
 
 
 def encode(value: Any) -> bytes:
     """Encode as JSON that people can read."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def task_of(step: str) -> str:
-    """Return the task that runs a step, as it is typed."""
-    return "test --service aci" if step == "aci_test" else step

@@ -10,7 +10,7 @@ from lib.image.assemble import manifest
 from lib.platforms.base import ModelVersion, Production
 from lib.platforms.outputs import same_data
 from lib.release import lineage
-from lib.release.chain import Chain, found
+from lib.release.chain import Chain, find
 from lib.release.fingerprints import FILE, Change, Fingerprint, differences
 from lib.release.records import EvaluationRecord, ImageRecord, ModelRecord, RunRecord
 from lib.release.steps.step import Context
@@ -37,7 +37,7 @@ class Version(msgspec.Struct, frozen=True):
 
 def versions(context: Context, history: list[Production], chain: Chain) -> list[Version]:
     """Return the latest versions that were let through by the same metric, and this release's model behind them."""
-    evaluation, model, run = found(chain, EvaluationRecord), found(chain, ModelRecord), found(chain, RunRecord)
+    evaluation, model, run = find(chain, EvaluationRecord), find(chain, ModelRecord), find(chain, RunRecord)
     if not evaluation or not run:
         return []
     registered, produced = context.platform.models.versions(), {one.version for one in history}
@@ -85,7 +85,7 @@ def changes(
     history: list[Production],
 ) -> list[Change]:
     """Return what changed since the version before: of its model, its gate and its image."""
-    run, evaluation, image = found(chain, RunRecord), found(chain, EvaluationRecord), found(chain, ImageRecord)
+    run, evaluation, image = find(chain, RunRecord), find(chain, EvaluationRecord), find(chain, ImageRecord)
     inputs = lineage.inputs_of(before.tags)
     if not run or not inputs:
         return []

@@ -9,7 +9,7 @@ from lib.clock import now
 from lib.errors import NotFreshError, ReleaseError
 from lib.platforms.base import ModelVersion, Production
 from lib.platforms.outputs import read_data
-from lib.release.chain import Chain, belonging, found
+from lib.release.chain import Chain, find, newest
 from lib.release.fingerprints import Change
 from lib.release.gate import Verdict
 from lib.release.records import (
@@ -54,7 +54,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     def get(self, kind: type[R]) -> R | None:
         """Return a record of this release, None where it has none."""
-        return found(self.chain, kind)
+        return find(self.chain, kind)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -84,14 +84,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 def gather(context: Context) -> Facts:
     """Gather the facts of the newest release. Raises NotFreshError where there is no record of any."""
-    chain, failure = belonging(context), context.records.failure()
+    chain, failure = newest(context.records), context.records.failure()
     if not chain and not failure:
         raise NotFreshError(
             f"there is nothing to report: {context.records.folder} has no {RunRecord.filename}\n"
             "`invoke release` makes a release"
         )
     platform, model = context.platform, context.settings.release.model
-    run, evaluation = found(chain, RunRecord), found(chain, EvaluationRecord)
+    run, evaluation = find(chain, RunRecord), find(chain, EvaluationRecord)
     shown, why_not = looked_at(context, run) if run else (None, "")
     production, history = platform.models.production(), platform.models.history()
     against = evaluation.against if evaluation else production.version if production else None

@@ -17,7 +17,6 @@ from lib.release.records import (
     RunRecord,
     TestRecord,
     WebserviceRecord,
-    task_of,
 )
 from lib.release.steps import STEPS
 from lib.report.facts import Facts
@@ -75,7 +74,8 @@ def headline(facts: Facts) -> Headline:
         return Headline("failed", "failed", f"Failed at {step}", [*facts.failure.message.splitlines(), *reasons])
     badge = BADGES[verdict.outcome] if verdict else "not evaluated"
     if step:
-        return Headline("partial", badge, unfinished(facts), [*reasons, f"`invoke {task_of(step)}` goes on from here"])
+        task = next(one.record.task for one in STEPS if one.name == step)
+        return Headline("partial", badge, unfinished(facts), [*reasons, f"`invoke {task}` goes on from here"])
     model = facts.get(ModelRecord)
     version = f"Version {model.version}" if model else "It"
     if facts.serves and facts.production:
@@ -149,9 +149,10 @@ def lineage(facts: Facts) -> Iterator[Row]:
         told = ", ".join(f"{name} {value}" for name, value in facts.data.items() if name != "sha256")
         yield Row("Data", told or "as data.json says", run.outputs["data.json"], run.created_at)
     for step in STEPS:
-        if step.record in facts.chain:
-            record, digest = facts.chain[step.record]
-            yield Row(TITLES[step.name], *made(record, digest), record.created_at, more(record))
+        link = facts.chain.get(step.record)
+        if link and link.record:
+            record = link.record
+            yield Row(TITLES[step.name], *made(record, link.digest), record.created_at, more(record))
         else:
             yield Row(TITLES[step.name], "")
     if facts.serves and facts.production:

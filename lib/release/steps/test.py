@@ -5,7 +5,7 @@ from typing import Any
 
 from lib.clock import now
 from lib.errors import UnhealthyError
-from lib.platforms.base import Deployment, Production
+from lib.platforms.base import Production
 from lib.release import smoke
 from lib.release.fingerprints import Fingerprint
 from lib.release.lineage import someone
@@ -22,6 +22,7 @@ from lib.release.records import (
     WebserviceRecord,
 )
 from lib.release.steps.deploy import Target, service_of
+from lib.release.steps.production import restore
 from lib.release.steps.step import Context
 from lib.webservice import identity
 
@@ -36,7 +37,7 @@ def nothing_absent(_context: Context, _record: Record) -> str:
 
 def pointer_absent(context: Context, _record: AksTestRecord) -> str:
     production = context.platform.models.production()
-    service, _ = context.records.read(AksRecord, "aks") or (None, "")
+    service, _ = context.records.read(AksRecord) or (None, "")
     if service and production and (production.version, production.image) == (service.model_version, service.image):
         return ""
     return f"production is version {production.version if production else 'none'}"
@@ -84,20 +85,3 @@ def test_aks(context: Context, inputs: Fingerprint, previous: str) -> AksTestRec
         Production(version=service.model_version, image=service.image, since=now(), evidence=evidence)
     )
     return AksTestRecord(inputs=inputs, previous=previous, **found)
-
-
-def restore(context: Context) -> str:
-    """Bring the version in production back to the production service, and say so."""
-    last = context.platform.models.production()
-    if last is None:
-        return "No version was in production before, so none was brought back"
-    deployment = Deployment(
-        service=context.settings.release.services.aks,
-        image=last.image,
-        model_name=context.settings.release.model.name,
-        model_version=last.version,
-        rows=[],
-        predictions=[],
-    )
-    context.platform.services.deploy(deployment)
-    return f"Version {last.version} serves again"
