@@ -1,4 +1,4 @@
-"""The documents are true: commands print what they show, settings exist, links lead somewhere.
+"""The documents are true: commands print what they show, and settings, paths and links exist.
 
 docs/own-model.md has a test of its own, which follows it word by word.
 """
@@ -21,6 +21,7 @@ from tests.support.repository import committed
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted({*ROOT.glob("docs/**/*.md")} - {ROOT / "docs/own-model.md"})]
 BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+PATH = re.compile(r"`((?:config|docs|lib|model|service|tests)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 CHECKED = {"console", "toml", "dotenv"}
 # The environment is the one that the tests run in.
@@ -138,8 +139,10 @@ def leaves(table: dict[str, Any], above: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "docs/own-model.md"], ids=in_short)
-def test_links_lead_somewhere(document: Path) -> None:
-    for place, heading in LINK.findall(document.read_text()):
+def test_paths_and_links_lead_somewhere(document: Path) -> None:
+    text = document.read_text()
+    assert [path for path in PATH.findall(text) if not (ROOT / path).exists()] == []
+    for place, heading in LINK.findall(text):
         target = (document.parent / place).resolve() if place else document
         assert target.exists(), place
         if heading:
