@@ -24,16 +24,18 @@ def names_of(root: Path, commit: str) -> set[str]:
     return set(git(root, "ls-tree", "-r", "--name-only", commit).splitlines()) if commit else set()
 
 
-def committed(root: Path, commit: str, name: str) -> list[bytes]:
-    """Return a file of a commit as git keeps it and as it checks it out; empty where there is no such commit or file.
-
-    The two differ where a file is kept by Git LFS, or its line ends are converted.
-    """
+def committed(root: Path, commit: str, name: str) -> bytes | None:
+    """Return a file of a commit as git stores it, before any filter; None if there is no such commit or file."""
     if not shutil.which("git"):
-        return []
-    asked = [["git", "cat-file", way, f"{commit}:./{name}"] for way in ("blob", "--filters")]
-    done = [subprocess.run(command, cwd=root, capture_output=True, check=False) for command in asked]
-    return [one.stdout for one in done if one.returncode == 0]
+        return None
+    blob = subprocess.run(["git", "cat-file", "blob", f"{commit}:./{name}"], cwd=root, capture_output=True, check=False)
+    return blob.stdout if blob.returncode == 0 else None
+
+
+def filter_of(root: Path, name: str) -> str:
+    """Return the filter through which git stores a file, "lfs" for example; empty if there is none."""
+    value = git(root, "check-attr", "filter", "--", name).rpartition(": ")[2]
+    return "" if value in ("unspecified", "unset") else value
 
 
 def commit(root: Path, names: Collection[str]) -> str:

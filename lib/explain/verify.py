@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from lib.errors import ReleaseError
-from lib.explain.expected import expectation
 from lib.explain.serving import Serving
 from lib.explain.trace import Link
 from lib.files import digest, digest_file
-from lib.git import DIRTY, committed, names_of
+from lib.forks import evaluation
+from lib.forks.client import CallError
+from lib.forks.evaluation import Expectation
+from lib.git import DIRTY, committed, filter_of, names_of
 from lib.image.assemble import MODEL_PATH, faults, manifest
 from lib.platforms.outputs import MODEL, OUTPUTS
 from lib.release import chain, lineage
-from lib.release.fingerprints import FILE
-from lib.release.records import ModelRecord
+from lib.release.fingerprints import FILE, of_files
+from lib.release.records import ImageRecord, ModelRecord
 from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context
 from lib.settings import conda
@@ -41,12 +43,12 @@ def require_no_faults(links: list[Link]) -> None:
 
 def _faults(link: Link, context: Context, serving: Serving) -> Iterator[str]:
     try:
-        yield from CHECKS[link.link](context, serving)
+        yield from CHECKS[link.link](context, serving, link)
     except ReleaseError as error:  # a file that cannot be read is a fault, too
         yield str(error).splitlines()[0]
 
 
-def _service(context: Context, serving: Serving) -> Iterator[str]:
+def _service(context: Context, serving: Serving, link: Link) -> Iterator[str]:
     """Compare the service's answers with the predictions of the registered model."""
     if serving.trouble:
         yield serving.trouble
@@ -54,9 +56,10 @@ def _service(context: Context, serving: Serving) -> Iterator[str]:
         files = _model_files(context, serving)
     except ReleaseError:  # reported by the checks of the model and of the run
         return
-    expected = expectation(context, serving, files)
+    expected, link.facts["compared_with"] = _expected(context, serving, files)
     key = context.platform.services.keys(service_of(context, serving.target))[0]
-    if fault := Client(serving.scoring_uri, key.reveal()).mismatch(expected["rows"], expected["predictions"]):
+    client = Client(serving.scoring_uri, key.reveal())
+    if expected and (fault := client.mismatch(expected["rows"], expected["predictions"])):
         yield fault
 
 
@@ -68,13 +71,39 @@ def _model_files(context: Context, serving: Serving) -> dict[str, str]:
     return {"model": str(model), "holdout": str(holdout)}
 
 
-def _image(_context: Context, serving: Serving) -> Iterator[str]:
+def _expected(context: Context, serving: Serving, files: dict[str, str]) -> tuple[Expectation | None, str]:
+    """Return rows with the predictions that the service must give, and where these come from.
+
+    A model predicts with the code in model/ that trained it. If model/ has changed since, only the image's record can
+    have these predictions, and only if it describes the image that serves.
+    """
+    inputs = lineage.inputs_of(serving.model.tags) if serving.model else {}
+    code = {name: sha256 for name, sha256 in inputs.items() if name.startswith("model/")}
+    if not code or lineage.shortened(of_files(context.settings.root, "model")) == code:
+        return _predict(context, files), "the registered model"
+    reason = f"because model/ here differs from the code of version {serving.version}"
+    entry = context.records.read(ImageRecord)
+    if entry and entry[0].digest == serving.image:
+        return {"rows": entry[0].rows, "predictions": entry[0].predictions}, f"image.json, {reason}"
+    return None, f"nothing, {reason}"
+
+
+def _predict(context: Context, files: dict[str, str]) -> Expectation:
+    count = context.settings.release.limits.test_rows
+    try:
+        return context.forks.call(evaluation.expect, root=str(context.settings.root), count=count, **files)
+    except CallError as error:
+        reason = str(error).splitlines()[0]
+        raise ReleaseError(f"the registered model cannot predict its hold-out rows: {reason}") from None
+
+
+def _image(_context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Compare the image's files with its manifest, and the manifest with the digest in the service's header."""
     if serving.content:
         yield from faults(serving.content, serving.image)
 
 
-def _model(context: Context, serving: Serving) -> Iterator[str]:
+def _model(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Compare the registered model with its digest, and with the model in the image."""
     if serving.model is None:
         return
@@ -86,7 +115,7 @@ def _model(context: Context, serving: Serving) -> Iterator[str]:
             yield f"the image holds another model, {in_image[:12]}"
 
 
-def _run(context: Context, serving: Serving) -> Iterator[str]:
+def _run(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Read each output of the run, which the platform verifies, and compare its model with the registered one."""
     if serving.model is None:
         return
@@ -100,7 +129,7 @@ def _run(context: Context, serving: Serving) -> Iterator[str]:
             yield f"{filename} is not the model that was registered"
 
 
-def _data(context: Context, serving: Serving) -> Iterator[str]:
+def _data(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Compare the run's data.json with the digest that was registered."""
     if serving.model is None:
         return
@@ -109,29 +138,33 @@ def _data(context: Context, serving: Serving) -> Iterator[str]:
         yield f"data.json of the run, {sha256[:12]}, differs from the one that was registered"
 
 
-def _commit(context: Context, serving: Serving) -> Iterator[str]:
+def _commit(context: Context, serving: Serving, link: Link) -> Iterator[str]:
     """Compare the commit's files with those that the model was trained from, if this clone has the commit.
 
-    Data may be missing in the commit, since many projects keep it out of git.
+    Data may be missing in the commit, since many projects keep it out of git. A file that git stores through a filter,
+    Git LFS for example, cannot be compared: git has other bytes of it.
     """
     commit, root = serving.model.tags.get("commit", "") if serving.model else "", context.settings.root
     inputs = lineage.inputs_of(serving.model.tags) if serving.model else {}
     names = set() if commit.endswith(DIRTY) else names_of(root, commit)
     for name, sha256 in inputs.items() if names else ():
-        contents = committed(root, commit, name) if name in names else []
-        if contents and not any(f"{FILE}{digest(content)}".startswith(sha256) for content in contents):
-            yield f"{name} of the commit is not what the model was trained from"
+        content = committed(root, commit, name) if name in names else None
+        if content is not None and not f"{FILE}{digest(content)}".startswith(sha256):
+            if git_filter := filter_of(root, name):
+                link.facts.setdefault("not_compared", []).append(f"{name} (git filter {git_filter})")
+            else:
+                yield f"{name} of the commit is not what the model was trained from"
         if name not in names and name.startswith(("model/", "config/")):
             yield f"{name}, which the model was trained from, is not in the commit"
 
 
-def _environment(_context: Context, serving: Serving) -> Iterator[str]:
+def _environment(_context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Compare the image's conda file with the image's manifest."""
     if serving.content and manifest(serving.content).get(conda.NAME) != digest_file(serving.content / conda.NAME):
         yield f"{serving.content / conda.NAME} was changed after the image was built"
 
 
-def _promotion(context: Context, serving: Serving) -> Iterator[str]:
+def _promotion(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Compare what the production service serves with the production pointer."""
     production = context.platform.models.production()
     serves = (serving.version, serving.image)
@@ -140,7 +173,7 @@ def _promotion(context: Context, serving: Serving) -> Iterator[str]:
         yield f"the production pointer says {target}"
 
 
-def _records(context: Context, serving: Serving) -> Iterator[str]:
+def _records(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Check that each record of the version that serves has the digest of the record before it."""
     links = [link for link in chain.read(context.records) if link.state != "missing"]
     yield from (link.trouble.splitlines()[0] for link in links if link.state == "broken")
@@ -154,7 +187,8 @@ def _records(context: Context, serving: Serving) -> Iterator[str]:
             yield f"{second.filename} was not built on this {first.filename}"
 
 
-CHECKS: dict[str, Callable[[Context, Serving], Iterator[str]]] = {
+# Each yields the faults of a link, and may add facts to it.
+CHECKS: dict[str, Callable[[Context, Serving, Link], Iterator[str]]] = {
     "service": _service,
     "image": _image,
     "model": _model,
