@@ -1,0 +1,128 @@
+"""Serve the image around this file: Azure's own application behind two keys and a limit on size, under gunicorn.
+
+It goes into every image and imports nothing of the release.
+"""
+
+import argparse
+import contextlib
+import hmac
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+HERE = Path(__file__).resolve().parent
+REQUEST_BYTES = 1048576
+LINGER_S = 2.0
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def load() -> Application:
+    """Load score.py with the model into Azure's application, which reads its settings from the environment."""
+    os.environ |= {
+        "AML_APP_ROOT": str(HERE / "service"),
+        "AZUREML_ENTRY_SCRIPT": "score.py",
+        "AZUREML_MODEL_DIR": str(HERE / "model" / "1"),
+    }
+    sys.path.insert(0, str(HERE / "service"))
+    from azureml_inference_server_http.server.entry import app
+
+    return app  # type: ignore[no-any-return]
+
+
+class Guard:
+    """Lets requests through that carry a key and are not too large; the health probe at / needs no key."""
+
+    def __init__(self, application: Application, keys: list[str], request_bytes: int) -> None:
+        self.application = application
+        self.authorized = [f"Bearer {key}".encode() for key in keys]
+        self.request_bytes = request_bytes
+
+    def __call__(self, request: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request as WSGI asks for it."""
+        fault = None if request["PATH_INFO"] == "/" else self.fault(request)
+        if fault is None:
+            return self.application(request, start)
+        status, message = fault
+        start(status, [("Content-Type", "application/json"), ("Content-Length", str(len(message)))])
+        return refused(message, request)
+
+    def fault(self, request: dict[str, Any]) -> tuple[str, bytes] | None:
+        """Return the status and the body for a request that must not go through."""
+        given = request.get("HTTP_AUTHORIZATION", "").encode("latin-1")
+        if not any([hmac.compare_digest(given, one) for one in self.authorized]):  # noqa: C419 - compares with all, always
+            return "401 Unauthorized", b'{"message": "send a key: Authorization: Bearer KEY"}'
+        if "HTTP_TRANSFER_ENCODING" in request:
+            return "411 Length Required", b'{"message": "send the Content-Length of the body"}'
+        if int(request.get("CONTENT_LENGTH") or 0) > self.request_bytes:
+            return "413 Content Too Large", b'{"message": "the body is larger than %d bytes"}' % self.request_bytes
+        return None
+
+
+def refused(message: bytes, request: dict[str, Any]) -> Iterator[bytes]:
+    """Answer, then read on for a moment: a client that is still sending would not read an answer before a reset."""
+    yield message
+    end = time.monotonic() + LINGER_S
+    with contextlib.suppress(OSError):
+        while (left := end - time.monotonic()) > 0:
+            request["gunicorn.socket"].settimeout(left)
+            if not request["wsgi.input"].read(1 << 16):
+                return
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Gunicorn with the application loaded once, before its workers are forked."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Hand the options to gunicorn; a reload does it again."""
+        for name, value in self.options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Application:
+        """Load the guarded application; the keys leave the environment before score.py could see them."""
+        keys = [os.environ.pop(f"SCORING_KEY_{name}", "") or mounted(name) for name in ("PRIMARY", "SECONDARY")]
+        if not all(keys):
+            sys.exit(
+                "SCORING_KEY_PRIMARY and SCORING_KEY_SECONDARY must be in the environment, or files in SCORING_KEYS"
+            )
+        return Guard(load(), keys, int(os.environ.get("REQUEST_BYTES", REQUEST_BYTES)))
+
+
+def mounted(name: str) -> str:
+    """Return a key from the folder that containers have their secrets in; empty where it is not there."""
+    path = Path(os.environ.get("SCORING_KEYS", "/nowhere")) / name
+    return path.read_text().strip() if path.is_file() else ""
+
+
+def options(bind: str, workers: int) -> dict[str, Any]:
+    """Return gunicorn's options: each connection serves one request, so that none is lost when a worker ends."""
+    return {
+        "bind": bind,
+        "workers": workers,
+        "worker_class": "sync",
+        "preload_app": True,
+        "control_socket_disable": True,
+        "loglevel": "warning",
+    }
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bind", default="127.0.0.1:5001")
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    Server(**options(arguments.bind, arguments.workers)).run()
+
+
+if __name__ == "__main__":
+    main()
