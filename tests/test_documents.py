@@ -21,6 +21,7 @@ from tests.support.repository import committed
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted({*ROOT.glob("docs/**/*.md")} - {ROOT / "docs/own-model.md"})]
 BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+COMMAND = re.compile(r"^\$ .*\n(?:> .*\n)*", re.M)
 PATH = re.compile(r"`((?:config|docs|lib|model|service|tests)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 CHECKED = {"console", "toml", "dotenv"}
@@ -35,7 +36,7 @@ SHAPES = {
     r"\b(?=[a-f]*\d)[0-9a-f]{7,64}\b": "DIGEST",
     r"(?<!\S)/[\w./-]+": "PATH",
     r"\S+@\S+": "WHO",
-    r"[+-]?\d+(\.\d+)*": "NUMBER",
+    r"[+-]?\d+(\.\d+)*(e[+-]?\d+)?": "NUMBER",
     r" +": " ",
 }
 
@@ -75,10 +76,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project.close()
 
 
+def typed(command: str) -> str:
+    """Return what a person types: the lines of a command without the prompts of the shell."""
+    lines = "\n".join(line[2:] for line in command.splitlines())
+    return INSTEAD.get(lines, lines)
+
+
 def session(project: Project, text: str) -> str:
     """Type the commands of a block into a shell, and return what it shows: each command, and what it prints."""
-    commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
-    script = "\n".join(f"cat <<'TYPED'\n$ {line}\nTYPED\n{INSTEAD.get(line, line)}" for line in commands)
+    commands = [command[0] for command in COMMAND.finditer(text)]
+    script = "".join(f"cat <<'TYPED'\n{command}TYPED\n{typed(command)}\n" for command in commands)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-c", script],
