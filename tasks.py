@@ -6,7 +6,7 @@ from pathlib import Path
 from invoke.context import Context as Invoke
 from invoke.tasks import task
 
-from lib.console import ROOT, bring, failure, known, release_context, reported, run
+from lib.console import ROOT, bring, failure, one_of, release_context, reported, run
 
 STEP_HELP = {
     "force": "run it even if it is fresh",
@@ -73,7 +73,7 @@ def aks(_: Invoke, only: bool = False, force: bool = False) -> None:
 @task(help=STEP_HELP | SERVICE_HELP)
 def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = False) -> None:
     """Test a deployed service over HTTP; a passed test of aks moves the production pointer."""
-    bring({"aci": "aci_test", "aks": "test"}[known(service, ["aci", "aks"])], only, force)
+    bring({"aci": "aci_test", "aks": "test"}[one_of(service, ["aci", "aks"])], only, force)
 
 
 @task(help={"force": "run every step, fresh or not"})
@@ -84,9 +84,8 @@ def release(_: Invoke, force: bool = False) -> None:
     from lib.terminal import tables
     from lib.terminal.progress import Progress
 
-    with release_context(locked_by="release") as context:
-        progress = Progress()
-        context.tell = progress.tell
+    progress = Progress()
+    with release_context("release", tell=progress.tell) as context:
         states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=progress.watch)
         revived = list(production.revive(context)) if states[-1].kind == "held" else []
         print("", *revived, tables.summary(context, states), sep="\n")
@@ -115,7 +114,7 @@ def doctor(_: Invoke, format: str = "lines") -> None:
     from lib.setup import doctor
     from lib.terminal import tables
 
-    told = tables.findings_json if known(format, ["lines", "json"]) == "json" else tables.findings
+    told = tables.findings_json if one_of(format, ["lines", "json"]) == "json" else tables.findings
     with reported():
         if wrong := told(doctor.check(ROOT)):
             raise failure(f"{len(wrong)} to be put right", 2)
@@ -142,8 +141,8 @@ def status(_: Invoke, format: str = "table") -> None:
     from lib.terminal import tables
 
     with release_context() as context:
-        states = graph.status(context)
-        print(tables.status_json(states) if known(format, ["table", "json"]) == "json" else tables.status_table(states))
+        write = tables.status_json if one_of(format, ["table", "json"]) == "json" else tables.status_table
+        print(write(graph.status(context)))
 
 
 @task(help={"step": "which one: " + ", ".join(STEPS), "format": "text, or json for machines"})
@@ -152,7 +151,7 @@ def why(_: Invoke, step: str, format: str = "text") -> None:
     from lib.explain import why
 
     with release_context() as context:
-        write = why.as_json if known(format, ["text", "json"]) == "json" else why.as_text
+        write = why.as_json if one_of(format, ["text", "json"]) == "json" else why.as_text
         print(write(why.explain(context, step)))
 
 
@@ -178,9 +177,9 @@ def trace(_: Invoke, service: str = "aks", verify: bool = False, format: str = "
     from lib.explain import serving, trace
     from lib.explain.verify import recompute, require_no_faults
 
-    known(format, ["text", "json"])
+    one_of(format, ["text", "json"])
     with release_context() as context:
-        live = serving.ask(context, known(service, ["aci", "aks"]))
+        live = serving.ask(context, one_of(service, ["aci", "aks"]))
         links = trace.links(context, live)
         if verify:
             links = recompute(context, live, links)

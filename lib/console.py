@@ -4,7 +4,7 @@ import contextlib
 import errno
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +52,12 @@ def failure(message: str, exit_code: int) -> Exit:
 
 
 @contextlib.contextmanager
-def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Context"]:
-    """Give what the steps work with; a task that changes something holds the workspace's lock.
+def release_context(
+    locked_by: str | None = None, on: str = "", tell: Callable[[str], None] = lambda _line: None
+) -> Iterator["Context"]:
+    """Yield a Context; with `locked_by`, the name of a task, hold the workspace's lock meanwhile.
 
-    `on` goes before train.compute.
+    `on` overrides train.compute; `tell` gets the lines of a step's log.
     """
     from lib import platforms, settings
     from lib.forks.client import Forks
@@ -73,20 +75,19 @@ def release_context(locked_by: str | None = None, on: str = "") -> Iterator["Con
         forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, forks)
         stack.callback(platform.close)
-        yield Context(loaded, platform, Records(loaded.records), forks, ask=prompts.ask)
+        yield Context(loaded, platform, Records(loaded.records), forks, tell, prompts.ask)
 
 
 def bring(target: str, only: bool, force: bool, on: str = "") -> None:
-    """Bring one step up to date and tell how it went."""
+    """Update one step and the steps that it needs, and print the progress."""
     from lib.release import graph
     from lib.terminal import ci
     from lib.terminal.progress import Progress
 
-    with release_context(locked_by=target, on=on) as context:
-        progress = Progress()
-        context.tell = progress.tell
-        graph.update(context, target, only, [target] if force else [], progress.watch)
-        ci.current().output("held", "true" if graph.held(context) else "false")
+    progress = Progress()
+    with release_context(target, on, progress.tell) as context:
+        states = graph.update(context, target, only, [target] if force else [], progress.watch)
+        ci.current().output("held", "true" if graph.is_held_back(states) else "false")
 
 
 def run(invoke: Invoke, *command: str) -> None:
@@ -95,11 +96,11 @@ def run(invoke: Invoke, *command: str) -> None:
         invoke.run(shlex.join(command), pty=sys.stdout.isatty())
 
 
-def known(value: str, values: list[str]) -> str:
-    """Return a flag's value. Raises SettingsError where it is not among the known ones."""
+def one_of(value: str, values: list[str]) -> str:
+    """Return a flag's value. Raises SettingsError if it is not one of the possible values."""
     from lib.errors import SettingsError
 
     if value not in values:
         with reported():
-            raise SettingsError(f"{value} is unknown, known are {', '.join(values)}")
+            raise SettingsError(f"unknown value {value}: choose one of {', '.join(values)}")
     return value

@@ -171,4 +171,4 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_unknown_format_is_told(clone: Project) -> None:
-    assert "xml is unknown, known are lines, json" in clone.invoke("doctor", "--format", "xml", expect=2)
+    assert "unknown value xml: choose one of lines, json" in clone.invoke("doctor", "--format", "xml", expect=2)

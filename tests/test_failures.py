@@ -141,7 +141,7 @@ BROKEN_SCORES = {
         "    raise OSError('no row')\n    if request:",
         "OSError: no row",
     ),
-    "other predictions": ("model.predict(rows)", "model.predict(rows * 2)", "where the model predicts"),
+    "other predictions": ("model.predict(rows)", "model.predict(rows * 2)", "but the model predicts"),
 }
 
 

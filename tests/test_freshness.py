@@ -38,8 +38,14 @@ CHANGES = {
     "a file beside score.py": ("service/names.txt", None, "age\n", "image", "service/names.txt is new"),
     "the rows to test": (TOML, "test_rows = 20", "test_rows = 21", "image", "limits.test_rows changed from 20 to 21"),
     "a limit of the services": (TOML, "request_bytes = 1048576", "request_bytes = 99999", "aci", "request_bytes"),
-    "staging's workers": (TOML, "workers = 1", "workers = 3", "aci", "services.aci.workers changed from 1 to 3"),
-    "production's workers": (TOML, "workers = 2", "workers = 3", "aks", "services.aks.workers changed from 2 to 3"),
+    "staging's workers": (TOML, "workers = 1", "workers = 3", "aci", "services.aci.local.workers changed from 1 to 3"),
+    "production's workers": (
+        TOML,
+        "workers = 2",
+        "workers = 3",
+        "aks",
+        "services.aks.local.workers changed from 2 to 3",
+    ),
 }
 
 
@@ -122,7 +128,7 @@ def test_an_image_that_is_gone_is_built_again(released: Project) -> None:
     shutil.rmtree(image["location"])
     found = told(released)
     assert {step: one["state"] for step, one in found.items()} == stale_from("image")
-    assert "is not there any more" in found["image"]["because"]
+    assert "no longer exists" in found["image"]["because"]
     released.invoke("release")
     assert record(released, "image.json")["digest"] == image["digest"]
     assert set(states(released).values()) == {"fresh"}

@@ -263,6 +263,6 @@ def test_a_version_that_was_deleted_is_told_and_what_is_known_is_shown(released:
 
 def test_a_service_that_does_not_serve_is_an_error(project: Project, released: Project) -> None:
     assert "service diabetes was never deployed" in error(project, "trace", expect=1)
-    assert "moon is unknown, known are aci, aks" in error(released, "trace", "--service", "moon", expect=2)
+    assert "unknown value moon: choose one of aci, aks" in error(released, "trace", "--service", "moon", expect=2)
     released.invoke("stop", "--yes", "--service", "aci")
     assert "does not answer: it was stopped" in error(released, "trace", "--service", "aci", expect=1)

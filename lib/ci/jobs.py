@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from lib.release.records import EvaluationRecord, RunRecord, WebserviceRecord
 from lib.release.steps import STEPS
-from lib.release.steps.step import Step
+from lib.release.steps.step import AnyStep
 
 ENVIRONMENTS = {"aci": "staging", "aks": "production"}
 HOURS = 60
@@ -59,7 +59,7 @@ def jobs() -> list[Job]:
     return made
 
 
-def parts() -> Iterator[list[Step]]:
+def parts() -> Iterator[list[AnyStep]]:
     """Split the steps into jobs."""
     begun = [STEPS[0]]
     for before, step in itertools.pairwise(STEPS):
@@ -70,6 +70,6 @@ def parts() -> Iterator[list[Step]]:
     yield begun
 
 
-def deploys(step: Step) -> bool:
+def deploys(step: AnyStep) -> bool:
     """Tell whether a step deploys a service."""
     return issubclass(step.record, WebserviceRecord)

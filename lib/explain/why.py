@@ -10,7 +10,7 @@ from lib.errors import SettingsError
 from lib.git import DIRTY, origins
 from lib.release import chain, graph
 from lib.release.chain import Link
-from lib.release.fingerprints import FILE, SHORT, Change, Fingerprint, differences
+from lib.release.fingerprints import FILE, SHORT, Change, Fingerprint
 from lib.release.records import Record
 from lib.release.steps import STEPS
 from lib.release.steps.step import Context
@@ -88,7 +88,7 @@ def _explain_step(context: Context, link: Link, state: graph.State) -> Explanati
     )
     if record is None:
         return explanation
-    changes = differences(record.inputs, inputs)
+    changes = step.changes(context, record)
     return msgspec.structs.replace(
         explanation,
         made_at=record.created_at,
@@ -103,7 +103,7 @@ def _explain_step(context: Context, link: Link, state: graph.State) -> Explanati
 def _reasons(context: Context, link: Link, record: Record) -> Iterator[str]:
     if link.state == "foreign":
         yield link.trouble
-    elif missing := link.step.absent(context, record):
+    elif missing := link.step.missing(context, record):
         yield missing
 
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar, cast
 from lib.errors import ReleaseError
 from lib.release.records import Record, Records
 from lib.release.steps import STEPS
-from lib.release.steps.step import Step
+from lib.release.steps.step import AnyStep
 
 R = TypeVar("R", bound=Record)
 
@@ -20,7 +20,7 @@ class Link:
     that is there) or linked. Only a foreign or linked one has a `record` and a `digest`.
     """
 
-    step: Step
+    step: AnyStep
     state: Literal["missing", "broken", "foreign", "linked"]
     record: Record | None = None
     digest: str = ""
@@ -48,13 +48,13 @@ def find(chain: Chain, kind: type[R]) -> R | None:
     return cast(R, chain[kind].record) if kind in chain else None
 
 
-def foreign(step: Step) -> str:
+def foreign(step: AnyStep) -> str:
     """Say that a step's record was built on another record than the one that is there now."""
     before = STEPS[max(STEPS.index(step) - 1, 0)]
     return f"{before.name} produced a new {before.record.noun}"
 
 
-def _link(records: Records, step: Step, before: Link | None) -> Link:
+def _link(records: Records, step: AnyStep, before: Link | None) -> Link:
     try:
         entry = records.read(step.record)
     except ReleaseError as error:

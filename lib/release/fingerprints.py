@@ -62,7 +62,7 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[Change]:
     return [Change(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
 
 
-def told(changes: list[Change]) -> str:
-    """Tell the first changes in one line, and how many more there are; an empty string where there are none."""
+def summarise(changes: list[Change]) -> str:
+    """Return the first changes in one line, and how many more there are; an empty string if there are none."""
     more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
     return ", ".join(map(str, changes[:SHOWN])) + more

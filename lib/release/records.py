@@ -11,7 +11,7 @@ import msgspec
 
 from lib import files
 from lib.clock import now
-from lib.errors import ReleaseError
+from lib.errors import NotFreshError, ReleaseError
 from lib.release.fingerprints import Fingerprint
 from lib.release.gate import Verdict
 from lib.settings import Secret, Settings
@@ -218,6 +218,13 @@ class Records:
         if record.schema != SCHEMA:
             raise ReleaseError(f"{path} has schema {record.schema}, this release reads {SCHEMA}\n{_remedy(kind)}")
         return record, files.digest(content)
+
+    def get(self, kind: type[R]) -> R:
+        """Return the record of an earlier step. Raises NotFreshError if there is none."""
+        entry = self.read(kind)
+        if entry is None:
+            raise NotFreshError(f"no {kind.filename} yet\nRun `invoke {kind.task}` first")
+        return entry[0]
 
     def write(self, record: Record) -> str:
         """Write a record and return its digest."""

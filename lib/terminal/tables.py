@@ -4,11 +4,10 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from lib.platforms.base import Finding, Production
 from lib.release.graph import State
-from lib.release.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord, Record
+from lib.release.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord
 from lib.release.steps.step import Context
 from lib.terminal.progress import colour
 
@@ -88,7 +87,7 @@ def summary(context: Context, states: list[State]) -> str:
     """Return the end of a release's output: the verdict, the versions, the addresses, and how to call them."""
     if all(state.kind == "fresh" for state in states):
         return "Nothing to do: every step is fresh\n" + _addresses(context)
-    verdict = context.get(EvaluationRecord).verdict
+    verdict = context.records.get(EvaluationRecord).verdict
     lines = [f"Verdict   {verdict.outcome}: {'; '.join(verdict.reasons)}"]
     if verdict.interval:
         low, high = verdict.interval
@@ -111,15 +110,11 @@ def _held_back(context: Context) -> str:
 
 
 def _served(context: Context) -> str:
-    model = context.get(ModelRecord)
+    model = context.records.get(ModelRecord)
     return f"Model     {model.name} version {model.version}\n{_addresses(context)}"
 
 
 def _addresses(context: Context) -> str:
-    kinds: list[tuple[str, type[Record]]] = [("Staging", AciRecord), ("Service", AksRecord)]
-    lines = [f"{name:<9} {_address(context.found[kind][0])}" for name, kind in kinds if kind in context.found]
-    return "\n".join([*lines, "Call it   invoke score FILE  (keys: invoke keys)"]) if lines else ""
-
-
-def _address(record: Any) -> str:
-    return f"{record.scoring_uri} serves version {record.model_version}"
+    services = (("Staging", context.records.get(AciRecord)), ("Service", context.records.get(AksRecord)))
+    lines = [f"{name:<9} {record.summary}" for name, record in services]
+    return "\n".join([*lines, "Call it   invoke score FILE  (keys: invoke keys)"])

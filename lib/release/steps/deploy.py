@@ -1,53 +1,49 @@
 """Deploy: make a service serve the image."""
 
-from collections.abc import Callable
 from typing import Literal, cast
+
+import msgspec
 
 from lib.errors import SettingsError
 from lib.platforms.base import Deployment
-from lib.release.fingerprints import Fingerprint, of_settings
-from lib.release.records import ImageRecord, ModelRecord, Record, WebserviceRecord
-from lib.release.steps.step import Context
+from lib.release.fingerprints import Change, Fingerprint, of_settings
+from lib.release.records import AciRecord, AksRecord, ImageRecord, ModelRecord, WebserviceRecord
+from lib.release.steps.step import Context, Step
 from lib.settings import Service
 
 Target = Literal["aci", "aks"]
 
 
-def service_inputs(target: Target) -> Callable[[Context], Fingerprint]:
-    def inputs(context: Context) -> Fingerprint:
-        service = service_of(context, target)
-        chosen = {"name": service.name} | context.settings.of_platform(service)
+class Deploy(Step[WebserviceRecord]):
+    """Deploy the image to the staging service (aci) or the production service (aks)."""
+
+    def __init__(self, target: Target) -> None:
+        self.name: Target = target
+        self.record = AciRecord if target == "aci" else AksRecord
+
+    def inputs(self, context: Context) -> Fingerprint:
+        """Return the service's settings on this platform; see Step."""
+        service = service_of(context, self.name)
+        settings = {"name": service.name} | context.settings.of_platform(service)
         limits = context.settings.release.limits
-        return of_settings(f"services.{target}", **chosen) | of_settings("limits", request_bytes=limits.request_bytes)
+        return of_settings(self._section, **settings) | of_settings("limits", request_bytes=limits.request_bytes)
 
-    return inputs
+    def missing(self, context: Context, record: WebserviceRecord) -> str:
+        """Ask the service whether it serves the version of the record; see Step."""
+        service = context.platform.services.find(service_of(context, self.name))
+        if service is None:
+            return f"service {record.name} no longer exists"
+        if service.trouble:
+            return f"service {record.name} does not serve: {service.trouble}"
+        if (service.image, service.model_version) != (record.image, record.model_version):
+            return f"service {record.name} serves version {service.model_version} of image {service.image[:12]}"
+        return ""
 
-
-def service_of(context: Context, target: str) -> Service:
-    """Return the settings of a service. Raises SettingsError where there is none of this name."""
-    services = context.settings.release.services
-    if target not in services.__struct_fields__:
-        raise SettingsError(f"service {target} is unknown, known are {', '.join(services.__struct_fields__)}")
-    return cast(Service, getattr(services, target))
-
-
-def service_absent(target: Target) -> Callable[[Context, WebserviceRecord], str]:
-    def absent(context: Context, record: WebserviceRecord) -> str:
-        found = context.platform.services.find(service_of(context, target))
-        if found is None:
-            return f"service {record.name} is not there any more"
-        if not found.trouble and (found.image, found.model_version) != (record.image, record.model_version):
-            return f"service {record.name} serves version {found.model_version} of image {found.image[:12]}"
-        return f"service {record.name} does not serve: {found.trouble}" if found.trouble else ""
-
-    return absent
-
-
-def deploy(target: Target, kind: type[WebserviceRecord]) -> Callable[[Context, Fingerprint, str], Record]:
-    def run(context: Context, inputs: Fingerprint, previous: str) -> Record:
-        image, model = context.get(ImageRecord), context.get(ModelRecord)
+    def run(self, context: Context, inputs: Fingerprint, previous: str, _forced: bool) -> WebserviceRecord:
+        """Create or update the service; see Step."""
+        image, model = context.records.get(ImageRecord), context.records.get(ModelRecord)
         deployment = Deployment(
-            service=service_of(context, target),
+            service=service_of(context, self.name),
             image=image.digest,
             model_name=model.name,
             model_version=model.version,
@@ -55,7 +51,7 @@ def deploy(target: Target, kind: type[WebserviceRecord]) -> Callable[[Context, F
             predictions=image.predictions,
         )
         service = context.platform.services.deploy(deployment)
-        return kind(
+        return self.record(
             inputs=inputs,
             previous=previous,
             name=service.name,
@@ -65,4 +61,22 @@ def deploy(target: Target, kind: type[WebserviceRecord]) -> Callable[[Context, F
             engine=service.engine,
         )
 
-    return run
+    def changes(self, context: Context, record: WebserviceRecord) -> list[Change]:
+        """Return the changes by the settings' own names: records leave out the platform's part of them; see Step."""
+        replace, platform = msgspec.structs.replace, context.platform.name
+        changes = super().changes(context, record)
+        of_platform = set(context.settings.of_platform(service_of(context, self.name)))
+        names = {f"{self._section}.{name}": f"{self._section}.{platform}.{name}" for name in of_platform}
+        return [replace(change, name=names.get(change.name, change.name)) for change in changes]
+
+    @property
+    def _section(self) -> str:
+        return f"services.{self.name}"
+
+
+def service_of(context: Context, target: str) -> Service:
+    """Return the settings of a service. Raises SettingsError if there is no such service."""
+    services = context.settings.release.services
+    if target not in services.__struct_fields__:
+        raise SettingsError(f"unknown service {target}: choose one of {', '.join(services.__struct_fields__)}")
+    return cast(Service, getattr(services, target))

@@ -1,4 +1,4 @@
-"""Evaluate: score the run's model and the one in production on the same rows, and ask the gate."""
+"""Evaluate: score the run's model and the production model on the same rows, and let the gate decide."""
 
 from pathlib import Path
 
@@ -11,58 +11,64 @@ from lib.platforms.outputs import same_data
 from lib.release import gate
 from lib.release.fingerprints import Fingerprint, of_settings
 from lib.release.records import EvaluationRecord, RunRecord
-from lib.release.steps.step import Context
+from lib.release.steps.step import Context, Step
 
 
-def evaluate_inputs(context: Context) -> Fingerprint:
-    rule = context.settings.release.gate
-    return of_settings("gate", **{name: getattr(rule, name) for name in rule.__struct_fields__})
+class Evaluate(Step[EvaluationRecord]):
+    """Compare the run's model with the production model."""
+
+    name = "evaluate"
+    record = EvaluationRecord
+
+    def inputs(self, context: Context) -> Fingerprint:
+        """Return all settings of the gate; see Step."""
+        rule = context.settings.release.gate
+        return of_settings("gate", **{name: getattr(rule, name) for name in rule.__struct_fields__})
+
+    def missing(self, context: Context, record: EvaluationRecord) -> str:
+        """Check that production is still the version of the verdict, or became this run's model; see Step."""
+        production = context.platform.models.production()
+        if production is None:
+            return "" if record.against is None else f"version {record.against} is no longer in production"
+        model = context.platform.models.find(production.version)
+        if production.version == record.against or (model and model.run_id == record.run_id):
+            return ""
+        return f"version {production.version} is in production, the verdict is against {record.against or 'none'}"
+
+    def run(self, context: Context, inputs: Fingerprint, previous: str, _forced: bool) -> EvaluationRecord:
+        """Score both models on the run's hold-out rows, and let the gate decide; see Step."""
+        run, platform, rule = context.records.get(RunRecord), context.platform, context.settings.release.gate
+        production = platform.models.production()
+        production_run, production_file = _production_model(context, production) if production else ("", None)
+        scores = context.forks.call(
+            evaluation.compare,
+            root=str(context.settings.root),
+            candidate=str(platform.runs.output(run.run_id, "model.joblib")),
+            production=str(production_file) if production_file else None,
+            holdout=str(platform.runs.output(run.run_id, "holdout.json")),
+            metric=rule.metric,
+            direction=rule.direction,
+        )
+        verdict = gate.decide(
+            rule,
+            scores["candidate"][rule.metric],
+            scores["production"].get(rule.metric),
+            scores["improvements"],
+            same_model=production_file is not None and digest_file(production_file) == run.outputs["model.joblib"],
+        )
+        return EvaluationRecord(
+            inputs=inputs,
+            previous=previous,
+            run_id=run.run_id,
+            against=production.version if production else None,
+            verdict=_with_data(verdict, context, run.run_id, production_run),
+            metrics=scores["candidate"],
+            production_metrics=scores["production"],
+        )
 
 
-def evaluate_absent(context: Context, record: EvaluationRecord) -> str:
-    production = context.platform.models.production()
-    if production is None:
-        return "" if record.against is None else f"version {record.against} is not in production any more"
-    model = context.platform.models.find(production.version)
-    if production.version == record.against or (model and model.run_id == record.run_id):
-        return ""
-    return f"version {production.version} is in production, the verdict is against {record.against or 'none'}"
-
-
-def evaluate(context: Context, inputs: Fingerprint, previous: str) -> EvaluationRecord:
-    """Score the run's model and the one in production on the run's hold-out rows, and ask the gate."""
-    run, platform, rule = context.get(RunRecord), context.platform, context.settings.release.gate
-    production = platform.models.production()
-    run_id, file = of_production(context, production) if production else ("", None)
-    found = context.forks.call(
-        evaluation.compare,
-        root=str(context.settings.root),
-        candidate=str(platform.runs.output(run.run_id, "model.joblib")),
-        production=str(file) if file else None,
-        holdout=str(platform.runs.output(run.run_id, "holdout.json")),
-        metric=rule.metric,
-        direction=rule.direction,
-    )
-    verdict = gate.decide(
-        rule,
-        found["candidate"][rule.metric],
-        found["production"].get(rule.metric),
-        found["improvements"],
-        same_model=file is not None and digest_file(file) == run.outputs["model.joblib"],
-    )
-    return EvaluationRecord(
-        inputs=inputs,
-        previous=previous,
-        run_id=run.run_id,
-        against=production.version if production else None,
-        verdict=with_data(verdict, context, run_id),
-        metrics=found["candidate"],
-        production_metrics=found["production"],
-    )
-
-
-def of_production(context: Context, production: Production) -> tuple[str, Path]:
-    """Return the run and the file of the model in production; of a version that was deleted, what its run left."""
+def _production_model(context: Context, production: Production) -> tuple[str, Path]:
+    """Return the run and the file of the production model. If its version was deleted, its run still has the file."""
     platform = context.platform
     if model := platform.models.find(production.version):
         return model.run_id, platform.models.file(model.version)
@@ -70,16 +76,13 @@ def of_production(context: Context, production: Production) -> tuple[str, Path]:
     return run_id, platform.runs.output(run_id, "model.joblib")
 
 
-def with_data(verdict: gate.Verdict, context: Context, production_run: str) -> gate.Verdict:
-    """State it where the production model was trained on other data than the run."""
-    if not production_run:
+def _with_data(verdict: gate.Verdict, context: Context, run: str, production_run: str) -> gate.Verdict:
+    """Add to a verdict's reasons if both models were trained on different data: that favours the production model."""
+    output = context.platform.runs.output
+    if not production_run or same_data(output(production_run, "data.json"), output(run, "data.json")):
         return verdict
-    before = context.platform.runs.output(production_run, "data.json")
-    after = context.platform.runs.output(context.get(RunRecord).run_id, "data.json")
-    if same_data(before, after):
-        return verdict
-    stated = (
+    reason = (
         "the data changed since the production model was trained; both are scored on the new hold-out rows, "
         "some of which it may know"
     )
-    return msgspec.structs.replace(verdict, reasons=[*verdict.reasons, stated])
+    return msgspec.structs.replace(verdict, reasons=[*verdict.reasons, reason])

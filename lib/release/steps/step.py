@@ -1,58 +1,65 @@
-"""What every step works with."""
+"""What all steps share."""
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from lib import git
 from lib.forks.client import Forks
 from lib.platforms.base import Platform
-from lib.release.fingerprints import Fingerprint
+from lib.release.fingerprints import Change, Fingerprint, differences
 from lib.release.records import Record, Records
 from lib.settings import Settings
 
 R = TypeVar("R", bound=Record)
-# What a release is made of, beside its data.
-MADE_OF = ["config", "lib", "model", "service", "tasks.py", "requirements.txt"]
+# What a release is built from, besides its data: if these are committed, the commit describes the release.
+SOURCES = ["config", "lib", "model", "service", "tasks.py", "requirements.txt"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Context:
-    """What a release works with. `found` holds the records read or written so far, each with its digest.
-
-    `absences` holds, by step, what the platform has said of results that looked fresh.
-    """
+    """What the tasks and steps work with. `tell` gets each line of a step's log, `ask` asks a yes-or-no question."""
 
     settings: Settings
     platform: Platform
     records: Records
     forks: Forks
-    tell: Callable[[str], None] = lambda _line: None
-    ask: Callable[[str], bool] = lambda _question: False
-    forced: bool = False
-    found: dict[type[Record], tuple[Record, str]] = field(default_factory=dict)
-    absences: dict[str, str] = field(default_factory=dict)
+    tell: Callable[[str], None]
+    ask: Callable[[str], bool]
 
     @functools.cached_property
     def commit(self) -> str:
-        """The project's commit, looked up once; see Record."""
+        """The project's commit (see Record), looked up once: git takes some milliseconds."""
         data = self.settings.release.train.data
-        return git.commit(self.settings.root, [*MADE_OF, data] if data else MADE_OF)
-
-    def get(self, kind: type[R]) -> R:
-        """Return the record of a step that is known to be fresh."""
-        record, _ = self.found[kind]
-        assert isinstance(record, kind)  # noqa: S101 - the key says so
-        return record
+        return git.commit(self.settings.root, [*SOURCES, data] if data else SOURCES)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step. `absent` says what of its result is no longer there, and is empty where all is."""
+class Step(Generic[R]):
+    """One step. Its record hands its result to the steps after it."""
 
     name: str
-    record: type[Record]
-    inputs: Callable[[Context], Fingerprint]
-    absent: Callable[[Context, Any], str]
-    run: Callable[[Context, Fingerprint, str], Record]
+    record: type[R]
+
+    def inputs(self, _context: Context) -> Fingerprint:
+        """Return the fingerprint of all files and settings that the result depends on."""
+        return {}
+
+    def missing(self, _context: Context, _record: R) -> str:
+        """Ask the platform what of the result no longer exists; return an empty string if all of it does."""
+        return ""
+
+    def run(self, context: Context, inputs: Fingerprint, previous: str, forced: bool) -> R:
+        """Do the step's work and return its record.
+
+        `inputs` is the present fingerprint and `previous` the digest of the record before. The records of all earlier
+        steps are there. If `forced`, an earlier result of the same inputs is not used again.
+        """
+        raise NotImplementedError
+
+    def changes(self, context: Context, record: R) -> list[Change]:
+        """Return the files and settings that have changed since a record was written."""
+        return differences(record.inputs, self.inputs(context))
+
+
+AnyStep = Step[Any]

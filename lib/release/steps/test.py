@@ -1,4 +1,4 @@
-"""Test the deployed services; when production passes, and only then, the production pointer moves."""
+"""Test: check a deployed service over HTTP. If production passes, and only then, the production pointer moves."""
 
 import statistics
 from typing import Any
@@ -17,71 +17,80 @@ from lib.release.records import (
     EvaluationRecord,
     ImageRecord,
     ModelRecord,
-    Record,
     RunRecord,
+    TestRecord,
     WebserviceRecord,
 )
 from lib.release.steps.deploy import Target, service_of
 from lib.release.steps.production import restore
-from lib.release.steps.step import Context
+from lib.release.steps.step import Context, Step
 from lib.webservice import identity
 
 
-def no_inputs(_context: Context) -> Fingerprint:
-    return {}
+class Test(Step[TestRecord]):
+    """Test the staging service (aci) or the production service (aks)."""
+
+    __test__ = False  # pytest would take it for a class of tests
+
+    def __init__(self, target: Target) -> None:
+        self.target: Target = target
+        self.name = "aci_test" if target == "aci" else "test"
+        self.record = AciTestRecord if target == "aci" else AksTestRecord
+
+    def missing(self, context: Context, _record: TestRecord) -> str:
+        """Check that the production pointer is at the deployed version; see Step."""
+        if self.target == "aci":
+            return ""
+        production, service = context.platform.models.production(), context.records.get(AksRecord)
+        if production and (production.version, production.image) == (service.model_version, service.image):
+            return ""
+        return f"production is version {production.version if production else 'none'}"
+
+    def run(self, context: Context, inputs: Fingerprint, previous: str, _forced: bool) -> TestRecord:
+        """Test the service. If production fails, the last version is deployed again; see Step."""
+        service = context.records.get(AciRecord if self.target == "aci" else AksRecord)
+        try:
+            results = _test(context, self.target, service)
+        except UnhealthyError as error:
+            if self.target == "aci":
+                raise
+            raise UnhealthyError(f"{error}\n{restore(context)}") from None
+        if self.target == "aks":
+            _promote(context, service, results)
+        return self.record(inputs=inputs, previous=previous, **results)
 
 
-def nothing_absent(_context: Context, _record: Record) -> str:
-    return ""
-
-
-def pointer_absent(context: Context, _record: AksTestRecord) -> str:
-    production = context.platform.models.production()
-    service, _ = context.records.read(AksRecord) or (None, "")
-    if service and production and (production.version, production.image) == (service.model_version, service.image):
-        return ""
-    return f"production is version {production.version if production else 'none'}"
-
-
-def try_service(context: Context, target: Target, service: WebserviceRecord) -> dict[str, Any]:
-    """Test a service. Raises UnhealthyError with every check that it did not pass."""
-    image, model = context.get(ImageRecord), context.get(ModelRecord)
+def _test(context: Context, target: Target, service: WebserviceRecord) -> dict[str, Any]:
+    """Return what a test record holds. Raises UnhealthyError with the first checks that failed."""
+    image, model = context.records.get(ImageRecord), context.records.get(ModelRecord)
     primary, secondary = context.platform.services.keys(service_of(context, target))
     keys = (primary.reveal(), secondary.reveal())
-    known = identity(model.name, service.model_version, service.image)
-    done = [
-        (name, check()) for name, check in smoke.checks(service.scoring_uri, keys, known, image.rows, image.predictions)
-    ]
-    if faults := [f"{name}: {fault}" for name, fault in done if fault]:
-        raise UnhealthyError(f"{service.name} failed {len(faults)} of {len(done)} checks: " + "; ".join(faults[:2]))
-    times = smoke.latencies_ms(service.scoring_uri, keys[0], image.rows)
+    deployed = identity(model.name, service.model_version, service.image)
+    checks = smoke.checks(service.scoring_uri, keys, deployed, image.rows, image.predictions)
+    results = [(name, check()) for name, check in checks]
+    if faults := [f"{name}: {fault}" for name, fault in results if fault]:
+        raise UnhealthyError(f"{service.name} failed {len(faults)} of {len(results)} checks: " + "; ".join(faults[:2]))
+    latencies = smoke.latencies_ms(service.scoring_uri, keys[0], image.rows)
     return {
         "scoring_uri": service.scoring_uri,
-        "checks": [name for name, _ in done],
-        "p50_ms": statistics.median(times),
-        "p99_ms": statistics.quantiles(times, n=100)[98],
-        "latencies_ms": [round(time, 2) for time in times],
+        "checks": [name for name, _ in results],
+        "p50_ms": statistics.median(latencies),
+        "p99_ms": statistics.quantiles(latencies, n=100)[98],
+        "latencies_ms": [round(latency, 2) for latency in latencies],
         "engine": service.engine,
     }
 
 
-def test_aci(context: Context, inputs: Fingerprint, previous: str) -> AciTestRecord:
-    found = try_service(context, "aci", context.get(AciRecord))
-    return AciTestRecord(inputs=inputs, previous=previous, **found)
-
-
-def test_aks(context: Context, inputs: Fingerprint, previous: str) -> AksTestRecord:
-    """Test the production service and move the production pointer; where it fails, bring the last version back."""
-    service = context.get(AksRecord)
-    try:
-        found = try_service(context, "aks", service)
-    except UnhealthyError as error:
-        raise UnhealthyError(f"{error}\n{restore(context)}") from None
-    verdict = context.get(EvaluationRecord).verdict
-    evidence = {"run": context.get(RunRecord).run_id, "verdict": "; ".join(verdict.reasons), "outcome": verdict.outcome}
-    evidence["test"] = f"{len(found['checks'])} checks, p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms"
-    evidence |= {"by": someone(), "commit": context.commit}
-    context.platform.models.promote(
-        Production(version=service.model_version, image=service.image, since=now(), evidence=evidence)
-    )
-    return AksTestRecord(inputs=inputs, previous=previous, **found)
+def _promote(context: Context, service: WebserviceRecord, results: dict[str, Any]) -> None:
+    """Move the production pointer to the tested version, with the evidence for it."""
+    run, verdict = context.records.get(RunRecord), context.records.get(EvaluationRecord).verdict
+    evidence = {
+        "run": run.run_id,
+        "verdict": "; ".join(verdict.reasons),
+        "outcome": verdict.outcome,
+        "test": f"{len(results['checks'])} checks, p50 {results['p50_ms']:.1f} ms, p99 {results['p99_ms']:.1f} ms",
+        "by": someone(),
+        "commit": context.commit,
+    }
+    production = Production(version=service.model_version, image=service.image, since=now(), evidence=evidence)
+    context.platform.models.promote(production)
