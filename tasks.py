@@ -10,12 +10,12 @@ from lib.console import ROOT, bring, failure, one_of, release_context, reported,
 
 STEP_HELP = {
     "force": "run it even if it is fresh",
-    "only": "run nothing else: exit 3 if a step that it needs is not fresh",
+    "only": "run no other step: exit 3 if an earlier step is not fresh",
 }
 SERVICE_HELP = {"service": "aci for the staging service, aks for the production service"}
-SURE_HELP = {
-    "yes": "do it without asking",
-    "production": "also delete the production service, without its name being typed",
+CONFIRM_HELP = {
+    "yes": "do not ask for confirmation",
+    "production": "include the production service, whose name must be typed otherwise",
 }
 STEPS = ["train", "evaluate", "register", "image", "aci", "aci_test", "aks", "test"]
 CHECKS = [
@@ -31,8 +31,8 @@ CHECKS = [
 @task(
     help=STEP_HELP
     | {
-        "on": "train there, whatever train.compute says: local, env (an environment of its own on this machine), "
-        "vm (another machine), or cluster on Azure ML"
+        "on": "override train.compute: local, env (a separate environment on this machine), vm (another machine), "
+        "or cluster (on Azure ML)"
     }
 )
 def train(_: Invoke, on: str = "", only: bool = False, force: bool = False) -> None:
@@ -42,19 +42,19 @@ def train(_: Invoke, on: str = "", only: bool = False, force: bool = False) -> N
 
 @task(help=STEP_HELP)
 def evaluate(_: Invoke, only: bool = False, force: bool = False) -> None:
-    """Compare the new model with the one in production and let the gate decide."""
+    """Compare the new model with the production model, and let the gate decide."""
     bring("evaluate", only, force)
 
 
 @task(help=STEP_HELP)
 def register(_: Invoke, only: bool = False, force: bool = False) -> None:
-    """Register the model, with what it was made of."""
+    """Register the model with its provenance."""
     bring("register", only, force)
 
 
 @task(help=STEP_HELP)
 def image(_: Invoke, only: bool = False, force: bool = False) -> None:
-    """Build the scoring image and try it."""
+    """Build the scoring image, after a rehearsal."""
     bring("image", only, force)
 
 
@@ -72,13 +72,13 @@ def aks(_: Invoke, only: bool = False, force: bool = False) -> None:
 
 @task(help=STEP_HELP | SERVICE_HELP)
 def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = False) -> None:
-    """Test a deployed service over HTTP; a passed test of aks moves the production pointer."""
+    """Test a deployed service over HTTP. If production passes, the production pointer moves."""
     bring({"aci": "aci_test", "aks": "test"}[one_of(service, ["aci", "aks"])], only, force)
 
 
 @task(help={"force": "run every step, fresh or not"})
 def release(_: Invoke, force: bool = False) -> None:
-    """Bring everything up to date, from training to the tested production service."""
+    """Run every step that is out of date, from training to the tested production service."""
     from lib.release import graph
     from lib.release.steps import production
     from lib.terminal import tables
@@ -91,16 +91,16 @@ def release(_: Invoke, force: bool = False) -> None:
         print("", *revived, tables.summary(context, states), sep="\n")
 
 
-@task(help={"yes": "ask nothing: take what is set, and defaults"})
+@task(help={"yes": "ask nothing: use the present settings and defaults"})
 def setup(_: Invoke, yes: bool = False) -> None:
-    """Ask for what a release cannot know, write it to .env and config/, and check everything that it needs."""
+    """Ask for missing settings, write them to .env and config/, and run every check."""
     from lib.setup import doctor, interview
     from lib.terminal import tables
 
-    with reported("what was answered is kept, and `invoke setup` asks for the rest"):
+    with reported("your answers are saved; `invoke setup` asks for the rest"):
         interview.hold(ROOT, ask=not yes)
-        if wrong := tables.findings(doctor.check(ROOT)):
-            raise failure(f"{len(wrong)} to be put right; then run `invoke setup` again", 2)
+        if problems := tables.findings(doctor.check(ROOT)):
+            raise failure(f"{len(problems)} to fix; then run `invoke setup` again", 2)
         print(
             "Ready: `invoke release`\n"
             "Complete task names in your shell: `invoke --print-completion-script bash` (or zsh, fish)\n"
@@ -110,14 +110,14 @@ def setup(_: Invoke, yes: bool = False) -> None:
 
 @task(help={"format": "lines, or json for machines"})
 def doctor(_: Invoke, format: str = "lines") -> None:
-    """Check everything that a release needs and change nothing: each finding comes with its fix, and exit code 2."""
+    """Check everything that a release needs, and print each problem with its fix. Changes nothing."""
     from lib.setup import doctor
     from lib.terminal import tables
 
-    told = tables.findings_json if one_of(format, ["lines", "json"]) == "json" else tables.findings
+    write = tables.findings_json if one_of(format, ["lines", "json"]) == "json" else tables.findings
     with reported():
-        if wrong := told(doctor.check(ROOT)):
-            raise failure(f"{len(wrong)} to be put right", 2)
+        if problems := write(doctor.check(ROOT)):
+            raise failure(f"{len(problems)} to fix", 2)
 
 
 @task
@@ -145,7 +145,7 @@ def status(_: Invoke, format: str = "table") -> None:
         print(write(graph.status(context)))
 
 
-@task(help={"step": "which one: " + ", ".join(STEPS), "format": "text, or json for machines"})
+@task(help={"step": "one of " + ", ".join(STEPS), "format": "text, or json for machines"})
 def why(_: Invoke, step: str, format: str = "text") -> None:
     """Explain why a step is stale, held, failed or fresh: each file, setting, record and result."""
     from lib.explain import why
@@ -157,7 +157,7 @@ def why(_: Invoke, step: str, format: str = "text") -> None:
 
 @task
 def report(_: Invoke) -> None:
-    """Write the newest release as a page, report.html, and for a pull request, report.md, beside its records."""
+    """Write a report of the newest release beside its records: report.html, and report.md for a pull request."""
     from lib.report import page
     from lib.terminal.ci import current
 
@@ -169,11 +169,11 @@ def report(_: Invoke) -> None:
 
 @task(
     help=SERVICE_HELP
-    | {"verify": "recompute every digest and ask for predictions; exit 1 where a link is broken"}
+    | {"verify": "recompute every digest and ask for predictions; exit 1 if a link is broken"}
     | {"format": "text, or json for machines"}
 )
 def trace(_: Invoke, service: str = "aks", verify: bool = False, format: str = "text") -> None:
-    """Tell what exactly a service serves: its image, model, run, commit, data and environment."""
+    """Show what exactly a service serves: its image, model, run, commit, data and environment."""
     from lib.explain import serving, trace
     from lib.explain.verify import recompute, require_no_faults
 
@@ -190,89 +190,94 @@ def trace(_: Invoke, service: str = "aks", verify: bool = False, format: str = "
 
 @task
 def history(_: Invoke) -> None:
-    """Show what was in production when, and on what evidence."""
+    """Show which versions were in production, since when, and on what evidence."""
     from lib.terminal import tables
 
     with release_context() as context:
         print(tables.history_table(context.platform.models.history()))
 
 
-@task(help=SERVICE_HELP | {"file": 'JSON with rows: {"data": [[...], ...]}', "model": "ask this model version instead"})
+@task(
+    help=SERVICE_HELP
+    | {"file": 'JSON with rows: {"data": [[...], ...]}', "model": "use this model version instead of a service"}
+)
 def score(_: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
-    """Score the rows of a file by a service, or by a model version without one."""
+    """Score the rows of a file with a service, or with a model version."""
     from lib.operate import score
 
     with release_context() as context:
         print(score.by_model(context, model, Path(file)) if model else score.by_service(context, service, Path(file)))
 
 
-@task(help=SERVICE_HELP | {"new": "make new ones; they hold from the next deployment on at the latest"})
+@task(help=SERVICE_HELP | {"new": "make new keys first; a service may accept them only after its next deployment"})
 def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
     """Show the two keys of a service."""
     from lib.release.steps.deploy import service_of
     from lib.terminal.ci import current
 
     with release_context(locked_by="keys" if new else None) as context:
-        chosen = service_of(context, service)
+        services, settings = context.platform.services, service_of(context, service)
         if new:
-            context.platform.services.renew_keys(chosen)
-            print(f"They hold after the next `invoke {service}` at the latest")
-        for name, key in zip(("primary", "secondary"), context.platform.services.keys(chosen), strict=True):
+            services.renew_keys(settings)
+            deployed = services.find(settings)
+            accepts_now = deployed and not deployed.trouble
+            later = f"`invoke {service}` makes it accept these keys; until then it accepts the previous ones"
+            print(f"{settings.name}: " + ("accepts these keys now" if accepts_now else later))
+        for name, key in zip(("primary", "secondary"), services.keys(settings), strict=True):
             current().mask(key.reveal())
             print(f"{name:<9} {key.reveal()}")
 
 
-@task(help=SERVICE_HELP | SURE_HELP | {"service": "only this one: aci or aks"})
+@task(help=SERVICE_HELP | CONFIRM_HELP | {"service": "only this one: aci or aks"})
 def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = False) -> None:
-    """Stop the services; the next release starts them again."""
+    """Stop the services. The next release starts them again."""
     from lib.release.steps.deploy import service_of
     from lib.terminal.prompts import confirm
 
     with release_context(locked_by="stop") as context:
-        chosen = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
-        deletes = context.platform.stop_deletes
-        guarded = deletes and not production and context.settings.release.services.aks in chosen
-        named = context.settings.release.services.aks.name if guarded else ""
-        done = "deleted, as there is no other way to stop them" if deletes else "stopped"
-        if confirm(done, [f"service {one.name}" for one in chosen], yes, named):
-            for one in chosen:
-                context.platform.services.stop(one)
+        services = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
+        deletes, aks = context.platform.stop_deletes, context.settings.release.services.aks
+        type_name = aks.name if deletes and not production and aks in services else ""
+        done = "deleted, because this platform cannot stop services" if deletes else "stopped"
+        if confirm(done, [f"service {settings.name}" for settings in services], yes, type_name):
+            for settings in services:
+                context.platform.services.stop(settings)
 
 
 @task(
-    help=SURE_HELP
-    | {"kind": "service, image, model, compute or workspace (everything)", "name": "only the one of this name"}
+    help=CONFIRM_HELP
+    | {"kind": "service, image, model, compute or workspace (everything)", "name": "only the thing with this name"}
 )
 def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False, production: bool = False) -> None:
-    """Remove what was created: everything, or one kind of thing, or one thing. Shows the plan first."""
+    """Remove what a release created: everything, one kind of thing, or one thing. Shows the plan first."""
     from lib.operate import destroy
     from lib.terminal.prompts import confirm
 
     with release_context(locked_by="destroy") as context:
         plan = destroy.plan(context.platform, kind, name)
-        lines = [f"{one.kind} {one.name}: {one.detail}" for one in plan]
-        named = "" if production else destroy.production_in(context.settings, plan)
-        if confirm("removed", lines, yes, named):
-            for left in destroy.carry_out(context.platform, plan):
-                print(left)
+        lines = [f"{resource.kind} {resource.name}: {resource.detail}" for resource in plan]
+        type_name = "" if production else destroy.production_in(context.settings, plan)
+        if confirm("removed", lines, yes, type_name):
+            for remainder in destroy.carry_out(context.platform, plan):
+                print(remainder)
 
 
 @task(
     help={
         "github": "for GitHub Actions: .github/workflows/release.yml",
         "azure": "for Azure Pipelines: azure-pipelines.yml",
-        "check": "write nothing: exit 1 where a file is not as it would be written",
+        "check": "write nothing: exit 1 if a file differs from what would be written",
     }
 )
 def ci(_: Invoke, github: bool = False, azure: bool = False, check: bool = False) -> None:
-    """Write the pipelines that release from a CI system, and say what to set up there."""
+    """Write a pipeline for a CI system, and print what to set up there."""
     from lib.ci import pipelines
     from lib.errors import SettingsError
 
     with reported():
-        systems = [name for name, wanted in (("github", github), ("azure", azure)) if wanted]
+        systems = [name for name, flag in (("github", github), ("azure", azure)) if flag]
         if not systems:
-            raise SettingsError("which CI system? Say --github, --azure or both")
+            raise SettingsError("which CI system? Add --github, --azure or both")
         if check:
             pipelines.compare(ROOT, systems)
         for system in [] if check else systems:
@@ -281,7 +286,7 @@ def ci(_: Invoke, github: bool = False, azure: bool = False, check: bool = False
 
 @task(help={"file": "Markdown: the report.md of `invoke report`"})
 def comment(_: Invoke, file: str) -> None:
-    """Tell the pull request that CI runs for a file's text, in one comment that is kept up to date."""
+    """Write a file's text into one comment on the pull request of this CI run, and update it later."""
     from lib.ci.comment import comment
 
     with reported():
@@ -290,17 +295,17 @@ def comment(_: Invoke, file: str) -> None:
 
 @task
 def manifest(_: Invoke) -> None:
-    """Write Kubernetes manifests of what is in production, for a cluster of yours."""
+    """Write Kubernetes manifests of the production service, for your own cluster."""
     from lib.operate import manifest
 
     with release_context() as context:
         path = manifest.write(context.settings, context.platform)
-        print(f"{path}\nApply it: kubectl apply --filename {path}  (its first lines say how the keys get there)")
+        print(f"{path}\nApply it: kubectl apply --filename {path}  (its first lines explain where the keys come from)")
 
 
 @task
 def check(invoke: Invoke) -> None:
-    """Check style, types, the direction of imports, and run every test."""
+    """Check style, types and import contracts, and run all tests."""
     for command in CHECKS:
         print(f"$ {command}", flush=True)
         name, *flags = command.split()
@@ -310,5 +315,5 @@ def check(invoke: Invoke) -> None:
 @task(help={"only": "measure only this", "rounds": "how many times each"})
 def bench(invoke: Invoke, only: str = "", rounds: int = 5) -> None:
     """Measure how fast a release and its services are, as ratios against a floor and peers."""
-    chosen = ["--only", only] if only else []
-    run(invoke, sys.executable, "-m", "tests.bench", "--rounds", str(rounds), *chosen)
+    flags = ["--only", only] if only else []
+    run(invoke, sys.executable, "-m", "tests.bench", "--rounds", str(rounds), *flags)

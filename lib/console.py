@@ -1,4 +1,4 @@
-"""What the tasks of tasks.py share: settings and platform for the steps, errors as exit codes, other programs."""
+"""What the tasks share: a context to work in, errors as exit codes, other programs."""
 
 import contextlib
 import errno
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from lib.release.steps.step import Context
 
 ROOT = Path(__file__).resolve().parents[1]
-EXPECTED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+# Errors of the file system that a user can fix; any other OSError is a bug, and keeps its traceback.
+FIXABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 
 
 @contextlib.contextmanager
-def reported(afterwards: str = "the next `invoke release` goes on from here") -> Iterator[None]:
-    """Turn what a user can put right into a few lines and an exit code; a bug keeps its traceback.
+def reported(afterwards: str = "the next `invoke release` continues from here") -> Iterator[None]:
+    """Turn errors that a user can fix into a few lines and an exit code. A bug keeps its traceback.
 
-    `afterwards` says how it goes on after an interruption.
+    `afterwards` tells the user how to continue after Ctrl-C.
     """
     from lib.errors import INTERRUPTED, ReleaseError
     from lib.terminal import ci
@@ -35,17 +36,17 @@ def reported(afterwards: str = "the next `invoke release` goes on from here") ->
     except KeyboardInterrupt:
         raise failure(f"Interrupted: {afterwards}", INTERRUPTED) from None
     except OSError as error:
-        if error.errno not in EXPECTED:
+        if error.errno not in FIXABLE:
             raise
         raise failure(
             f"Error: {error.strerror}: {error.filename or 'while writing'}\n"
-            "Free space or rights, then run it again: nothing is lost",
+            "Free some space or fix the permissions, then run it again: nothing is lost",
             1,
         ) from None
 
 
 def failure(message: str, exit_code: int) -> Exit:
-    """Return what ends a task; a CI system is told as well."""
+    """Report a failure to the CI system, and return the exception that ends the task."""
     from lib.terminal import ci
 
     return Exit(ci.failed(message, exit_code), exit_code)
@@ -71,7 +72,7 @@ def release_context(
         if on:
             loaded = loaded.training_on(on)
         if locked_by:
-            stack.enter_context(lock.held(loaded.folder, locked_by))
+            stack.enter_context(lock.locked(loaded.folder, locked_by))
         forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, forks)
         stack.callback(platform.close)
@@ -91,7 +92,7 @@ def bring(target: str, only: bool, force: bool, on: str = "") -> None:
 
 
 def run(invoke: Invoke, *command: str) -> None:
-    """Run a program in the project's folder, wherever invoke was called. Its exit code is ours."""
+    """Run a program in the project's folder, wherever invoke was called, and exit with its exit code."""
     with invoke.cd(str(ROOT)):
         invoke.run(shlex.join(command), pty=sys.stdout.isatty())
 

@@ -349,7 +349,7 @@ def image_of(project: Project, client: Any) -> Any:
 class TestRelease:
     def test_the_services_are_containers_and_the_test_says_so(self, contained: Project, client: Any) -> None:
         assert record(contained, "test.json")["engine"] == "container"
-        assert "9 checks passed by a container" in contained.invoke("test")
+        assert "9 checks passed (container)" in contained.invoke("test")
         assert "Nothing to do" in contained.invoke("release")
         assert [served(contained, "aci"), served(contained, "aks")] == ["1", "1"]
         assert [
@@ -413,10 +413,10 @@ class TestRelease:
         in_containers = [answer(port, secret, body) for body in bodies]
         assert [status for status, _ in in_containers] == [200, 400, 400, 400]
         with changed(contained, "config/release.toml", 'engine = "container"', 'engine = "process"'):
-            assert "9 checks passed by a process" in contained.invoke("release")
+            assert "9 checks passed (process)" in contained.invoke("release")
             assert not replicas(client, contained.root / ".workspace", "diabetes")
             assert [answer(port, secret, body) for body in bodies] == in_containers
-        assert "9 checks passed by a container" in contained.invoke("release")
+        assert "9 checks passed (container)" in contained.invoke("release")
         assert [answer(port, secret, body) for body in bodies] == in_containers
 
 

@@ -348,7 +348,7 @@ def test_a_release_of_own_data_follows_its_file(project: Project, tmp_path_facto
     assert told(project)["train"]["state"] == "fresh"
 
     renamed = mine.rename(mine.with_name("people.csv"))
-    assert told(project)["train"]["because"] == f"{mine} is not there"
+    assert told(project)["train"]["because"] == f"{mine} does not exist"
     project.edit(TOML, f'"{mine}"', f'"{renamed}"')
     assert "the data changed" not in project.invoke("evaluate")
 

@@ -135,7 +135,7 @@ def test_an_environment_without_uv_is_found_and_the_projects_own_is_known(clone:
     assert done.returncode == 2, done.stdout + done.stderr
     assert "uv does not start (FileNotFoundError): run `make env`" in done.stdout
     assert "ok    environment .venv" in done.stdout
-    assert "1 to be put right" in done.stderr
+    assert "1 to fix" in done.stderr
 
 
 def test_all_comes_at_once_for_people_too(clone: Project) -> None:
@@ -146,7 +146,7 @@ def test_all_comes_at_once_for_people_too(clone: Project) -> None:
         told = clone.invoke("doctor", expect=2)
     assert "fix   service/score.py: it must define init" in told
     assert "fix   settings: config/release.toml: gate: flor is unknown" in told
-    assert told.rstrip().endswith("2 to be put right")
+    assert told.rstrip().endswith("2 to fix")
 
 
 def test_hints_are_no_failure(project: Project) -> None:

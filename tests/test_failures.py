@@ -227,7 +227,7 @@ def test_only_fails_where_a_needed_step_is_stale(released: Project) -> None:
 def test_a_second_release_at_once_names_the_first(released: Project) -> None:
     with waiting(released, WAITS, "release") as first:
         found = error(released, "release", expect=4)
-        assert f"`invoke release` (process {first.pid}) works in this workspace since 20" in found
+        assert f"`invoke release` (process {first.pid}) has used this workspace since 20" in found
         assert f"process {first.pid}" in error(released, "train", expect=4)
         assert states(released)["train"] == "stale"  # who only looks need not wait
     assert set(states(released).values()) == {"fresh"}

@@ -182,4 +182,4 @@ def test_a_changed_helper_module_is_named_and_trained_with(project: Project) -> 
         # The run of the old content is known and is not trained again.
         (project.root / "model/helper.py").write_text("SCALE = 1\n")
         assert "| scale" not in project.invoke("train")
-    assert "model/helper.py is gone" in told(project)["train"]["because"]
+    assert "model/helper.py was removed" in told(project)["train"]["because"]

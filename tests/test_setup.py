@@ -256,7 +256,7 @@ def test_an_interruption_keeps_what_was_answered_and_leaves_the_rest(newcomer: H
             ("Resource group", key),
         )
         assert terminal.end() == 130
-    assert "Interrupted: what was answered is kept, and `invoke setup` asks for the rest" in terminal.shown
+    assert "Interrupted: your answers are saved; `invoke setup` asks for the rest" in terminal.shown
     assert "PLATFORM=azureml\n" in newcomer.text(".env")
     assert {**newcomer.files(), **before} == newcomer.files() | before
     assert newcomer.text("config/config.json") == before[str(newcomer.root / "config/config.json")].decode()

@@ -148,7 +148,7 @@ def test_each_link_that_was_tampered_with_is_named_and_no_other(released: Projec
     assert "metrics.json of run" in found.pop("run")
     assert found == {
         "service": "its header X-Model-Version is 1, not 7",
-        "image": f"{image}/service/score.py is not what was built",
+        "image": f"{image}/service/score.py was changed after the image was built",
         "commit": "model/train.py of the commit is not what the model was trained from",
         "data": f"data.json of the run, {data[:12]}, differs from the one that was registered",
         "promotion": f"the production pointer says version 7 of image {image.name[:12]}",
@@ -190,12 +190,12 @@ def test_a_file_that_git_stores_through_a_filter_is_reported_and_no_fault(releas
 def test_an_environment_and_a_model_in_the_image_that_were_not_built_into_it_are_named(released: Project) -> None:
     folder = Path(record(released, "image.json")["location"])
     with spoiled(folder / "model/1/model.joblib"):
-        assert broken(released) == {"image": f"{folder}/model/1/model.joblib is not what was built"}
+        assert broken(released) == {"image": f"{folder}/model/1/model.joblib was changed after the image was built"}
     with spoiled(folder / "conda_dependencies.yml", b"pip:\n"):
         assert broken(released).keys() == {"image", "environment"}
     manifest = folder / "manifest.json"
     with spoiled(manifest, manifest.read_bytes() + b"\n"):
-        assert broken(released) == {"image": f"{manifest} is not its manifest"}
+        assert broken(released) == {"image": f"{manifest} is not the manifest of this image"}
 
 
 @pytest.mark.slow

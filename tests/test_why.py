@@ -72,7 +72,7 @@ def test_every_changed_file_and_setting_is_told_with_its_commit_also_behind_a_st
         "model/helper.py is new\n            not committed",
         "config/conda_dependencies.yml changed\n            not committed",
         "train.parameters.alpha changed from 0.05 to 0.06",
-        "train.parameters.seed is gone",
+        "train.parameters.seed was removed",
         "evaluate  gate.floor changed from 4000.0 to 3999.0",
         "`invoke evaluate` would run train, evaluate\n",
     ):

@@ -13,7 +13,7 @@ from lib.forks import evaluation
 from lib.forks.client import CallError
 from lib.forks.evaluation import Expectation
 from lib.git import DIRTY, committed, filter_of, names_of
-from lib.image.assemble import MODEL_PATH, faults, manifest
+from lib.image.assemble import MODEL_PATH, faults, file_digests
 from lib.platforms.outputs import MODEL, OUTPUTS
 from lib.release import chain, lineage
 from lib.release.fingerprints import FILE, of_files
@@ -110,7 +110,7 @@ def _model(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     if digest_file(context.platform.models.file(serving.version)) != serving.model.sha256:
         yield "its file differs from the one that was registered"
     if serving.content:
-        in_image = manifest(serving.content).get(MODEL_PATH, "")
+        in_image = file_digests(serving.content).get(MODEL_PATH, "")
         if in_image != serving.model.sha256:
             yield f"the image holds another model, {in_image[:12]}"
 
@@ -160,7 +160,7 @@ def _commit(context: Context, serving: Serving, link: Link) -> Iterator[str]:
 
 def _environment(_context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Compare the image's conda file with the image's manifest."""
-    if serving.content and manifest(serving.content).get(conda.NAME) != digest_file(serving.content / conda.NAME):
+    if serving.content and file_digests(serving.content).get(conda.NAME) != digest_file(serving.content / conda.NAME):
         yield f"{serving.content / conda.NAME} was changed after the image was built"
 
 

@@ -1,7 +1,7 @@
-"""Assemble a scoring image: service/, the model, the pinned environment, a server, a Dockerfile and a manifest.
+"""Assemble a scoring image: service/, the model, the pinned packages, a server, Dockerfiles and a manifest.
 
-Its digest is that of the manifest, which names every file by its content: the same content gives the same digest on any
-machine.
+The image's digest is that of manifest.json, which has the digest of every file. So the same content gives the same
+digest on every machine.
 """
 
 import json
@@ -14,22 +14,23 @@ from lib.settings import conda
 
 HERE = Path(__file__).parent
 MODEL_PATH = "model/1/model.joblib"
+MANIFEST = "manifest.json"
 REQUIREMENTS = "packages/requirements.txt"
 PACKAGES_DOCKERFILE = "environment.Dockerfile"
 BASE = "docker.io/library/python:3.11-slim"
 
 
 class Image:
-    """An image that is not written yet: the content of each of its files."""
+    """An image in memory: the content of each of its files."""
 
     def __init__(self, contents: dict[str, bytes]) -> None:
-        manifest = {name: digest(content) for name, content in sorted(contents.items())}
-        written = json.dumps({"files": manifest}, indent=2).encode() + b"\n"
-        self.contents = contents | {"manifest.json": written}
-        self.digest = digest(written)
+        digests = {name: digest(content) for name, content in sorted(contents.items())}
+        manifest = json.dumps({"files": digests}, indent=2).encode() + b"\n"
+        self.contents = contents | {MANIFEST: manifest}
+        self.digest = digest(manifest)
 
     def write(self, folder: Path) -> None:
-        """Write the files below a folder."""
+        """Write the files into a folder."""
         for name, content in self.contents.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ class Image:
 
 
 def assemble(root: Path, model: Path, base: str = BASE) -> Image:
-    """Assemble the image of a model upon a base. Raises ReleaseError where a part is missing or not pinned."""
+    """Assemble the image of a model. Raises ReleaseError if a part is missing, or a package is not pinned."""
     service = root / "service"
     if not (service / "score.py").is_file():
         raise ReleaseError("service/score.py is missing: it must define init() and run()")
@@ -52,28 +53,31 @@ def assemble(root: Path, model: Path, base: str = BASE) -> Image:
     return Image(contents)
 
 
-def verify(folder: Path, expected: str) -> None:
-    """Check an image's files against its manifest and digest; the model may be elsewhere. Raises ReleaseError."""
-    for fault in faults(folder, expected):
-        raise ReleaseError(f"image {expected[:12]} is damaged: {fault}\nDelete {folder}")
+def require_intact(folder: Path, image: str) -> None:
+    """Raise ReleaseError if a file of an image (its digest) was changed. See `faults`."""
+    for fault in faults(folder, image):
+        raise ReleaseError(f"image {image[:12]} is damaged: {fault}\nDelete {folder}")
 
 
-def faults(folder: Path, expected: str) -> Iterator[str]:
-    """Yield what is wrong with an image's files. An image whose model is elsewhere has no folder for it."""
-    path = folder / "manifest.json"
-    if not path.is_file() or digest_file(path) != expected:
-        yield f"{path} is not its manifest"
+def faults(folder: Path, image: str) -> Iterator[str]:
+    """Yield what is wrong with the files of an image (its digest).
+
+    A folder without model/ is no fault: some platforms keep the model in their registry only.
+    """
+    path = folder / MANIFEST
+    if not path.is_file() or digest_file(path) != image:
+        yield f"{path} is not the manifest of this image"
         return
-    for name, sha256 in manifest(folder).items():
+    for name, sha256 in file_digests(folder).items():
         path = folder / name
         elsewhere = name == MODEL_PATH and not path.parent.is_dir()
         if not elsewhere and not (path.is_file() and digest_file(path) == sha256):
-            yield f"{path} is not what was built"
+            yield f"{path} was changed after the image was built"
 
 
-def manifest(folder: Path) -> dict[str, str]:
-    """Return the digest of each file of an image, as it says itself; none where that is damaged, as `faults` tells."""
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the digest of each file from an image's manifest; empty if that cannot be read, which is a fault."""
     try:
-        return dict(json.loads((folder / "manifest.json").read_bytes())["files"])
+        return dict(json.loads((folder / MANIFEST).read_bytes())["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}

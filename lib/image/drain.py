@@ -1,6 +1,6 @@
-"""Wait until no client is connected any more: what ends a container that others have stopped sending requests to.
+"""Wait until no client is connected, so that a container can be stopped without losing a request.
 
-It goes into every image, and is run inside its container before that is stopped: `python3 drain.py [QUIET_S]`.
+This file goes into every image. It runs inside a container that gets no new requests: `python3 drain.py [QUIET_S]`.
 """
 
 import sys
@@ -8,25 +8,25 @@ import time
 from pathlib import Path
 
 PORT = 5001
-ESTABLISHED = "01"
+ESTABLISHED = "01"  # the kernel's code for this state in /proc/net/tcp
 QUIET_S = 0.5
 LIMIT_S = 30.0
 
 
 def connections(port: int) -> int:
-    """Count the connections to a port, those included that wait to be accepted."""
-    lines = [line.split() for name in ("tcp", "tcp6") for line in table(name)]
+    """Count the connections to a port, including those that the server has not accepted yet."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in _sockets(name)]
     return sum(line[1].endswith(f":{port:04X}") and line[3] == ESTABLISHED for line in lines)
 
 
-def table(name: str) -> list[str]:
-    """Return the kernel's lines about sockets; none where it has no such protocol."""
+def _sockets(name: str) -> list[str]:
+    """Return the kernel's lines about sockets; none if the kernel has no such protocol."""
     path = Path("/proc/net") / name
     return path.read_text().splitlines()[1:] if path.exists() else []
 
 
 def drain(port: int, quiet_s: float = QUIET_S, limit_s: float = LIMIT_S) -> bool:
-    """Wait until a port was quiet for a while; False where it was not within the limit."""
+    """Wait until a port had no connection for `quiet_s` seconds. Returns False if the limit is exceeded."""
     end = time.monotonic() + limit_s
     quiet_since = time.monotonic()
     while (now := time.monotonic()) < end:

@@ -1,5 +1,5 @@
-# The packages are installed from the wheels beside requirements.txt, or from the package index where there are none.
-# What installs them stays in this stage. The same packages give the same files: no times, and no compiled file with one.
+# Packages come from the wheels beside requirements.txt, or from the package index if there are none.
+# pip itself stays in this stage. The same packages give the same bytes: file times are 0, and compiled files hold none.
 FROM ${BASE} AS packages
 COPY packages/ /wheels/
 RUN python3 -m pip install --quiet --no-cache-dir --no-compile --no-deps --root-user-action ignore \
@@ -11,12 +11,12 @@ RUN python3 -m pip install --quiet --no-cache-dir --no-compile --no-deps --root-
 ARG WORKSPACE=
 LABEL invoke-release.workspace=${WORKSPACE}
 
-# What scoring images are built upon: Dockerfile.
+# The base of the scoring images, see Dockerfile.
 FROM ${BASE}
 COPY --from=packages /image/ /image/
 WORKDIR /image
 ENV PYTHONPATH=/image/packages PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp SCORING_KEYS=/run/secrets/scoring
-# A number, so that Kubernetes can tell that it is not root.
+# A number: Kubernetes cannot check that a user given by name is not root.
 USER 10001:10001
 EXPOSE 5001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \

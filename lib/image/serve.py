@@ -1,6 +1,6 @@
-"""Serve the image around this file: Azure's own application behind two keys and a limit on size, under gunicorn.
+"""Serve the image that contains this file: Azure's own application, behind two keys and a limit on size, in gunicorn.
 
-It goes into every image and imports nothing of the release.
+This file goes into every image. It imports nothing of the release.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from gunicorn.app.base import BaseApplication
 
 HERE = Path(__file__).resolve().parent
 REQUEST_BYTES = 1048576
-LINGER_S = 2.0
+LINGER_S = 2.0  # how long a refused body is still read
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -36,7 +36,7 @@ def load() -> Application:
 
 
 class Guard:
-    """Lets requests through that carry a key and are not too large; the health probe at / needs no key."""
+    """Refuses requests without a key, and requests that are too large. The health probe at / needs no key."""
 
     def __init__(self, application: Application, keys: list[str], request_bytes: int) -> None:
         self.application = application
@@ -44,18 +44,19 @@ class Guard:
         self.request_bytes = request_bytes
 
     def __call__(self, request: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer a request as WSGI asks for it."""
-        fault = None if request["PATH_INFO"] == "/" else self.fault(request)
+        """Answer a request, as WSGI specifies."""
+        fault = None if request["PATH_INFO"] == "/" else self._fault(request)
         if fault is None:
             return self.application(request, start)
         status, message = fault
         start(status, [("Content-Type", "application/json"), ("Content-Length", str(len(message)))])
-        return refused(message, request)
+        return _refuse(message, request)
 
-    def fault(self, request: dict[str, Any]) -> tuple[str, bytes] | None:
-        """Return the status and the body for a request that must not go through."""
-        given = request.get("HTTP_AUTHORIZATION", "").encode("latin-1")
-        if not any([hmac.compare_digest(given, one) for one in self.authorized]):  # noqa: C419 - compares with all, always
+    def _fault(self, request: dict[str, Any]) -> tuple[str, bytes] | None:
+        """Return the status and the body of the answer to a request that must be refused."""
+        header = request.get("HTTP_AUTHORIZATION", "").encode("latin-1")
+        # A list, not a generator: comparing with both keys always takes the same time, which tells nothing about them.
+        if not any([hmac.compare_digest(header, value) for value in self.authorized]):  # noqa: C419
             return "401 Unauthorized", b'{"message": "send a key: Authorization: Bearer KEY"}'
         if "HTTP_TRANSFER_ENCODING" in request:
             return "411 Length Required", b'{"message": "send the Content-Length of the body"}'
@@ -64,32 +65,35 @@ class Guard:
         return None
 
 
-def refused(message: bytes, request: dict[str, Any]) -> Iterator[bytes]:
-    """Answer, then read on for a moment: a client that is still sending would not read an answer before a reset."""
+def _refuse(message: bytes, request: dict[str, Any]) -> Iterator[bytes]:
+    """Answer, then keep reading for a moment.
+
+    Closing while the client still sends would reset the connection, and the client would never see the answer.
+    """
     yield message
     end = time.monotonic() + LINGER_S
     with contextlib.suppress(OSError):
-        while (left := end - time.monotonic()) > 0:
-            request["gunicorn.socket"].settimeout(left)
+        while (remaining_s := end - time.monotonic()) > 0:
+            request["gunicorn.socket"].settimeout(remaining_s)
             if not request["wsgi.input"].read(1 << 16):
                 return
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """Gunicorn with the application loaded once, before its workers are forked."""
+    """Gunicorn. It loads the application once, before it forks its workers, so they share the model's memory."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
         super().__init__()
 
     def load_config(self) -> None:
-        """Hand the options to gunicorn; a reload does it again."""
+        """Pass the options to gunicorn, which calls this again at each reload."""
         for name, value in self.options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Application:
-        """Load the guarded application; the keys leave the environment before score.py could see them."""
-        keys = [os.environ.pop(f"SCORING_KEY_{name}", "") or mounted(name) for name in ("PRIMARY", "SECONDARY")]
+        """Load the guarded application. The keys are removed from the environment before score.py could read them."""
+        keys = [os.environ.pop(f"SCORING_KEY_{name}", "") or _mounted(name) for name in ("PRIMARY", "SECONDARY")]
         if not all(keys):
             sys.exit(
                 "SCORING_KEY_PRIMARY and SCORING_KEY_SECONDARY must be in the environment, or files in SCORING_KEYS"
@@ -97,14 +101,14 @@ class Server(BaseApplication):  # type: ignore[misc]
         return Guard(load(), keys, int(os.environ.get("REQUEST_BYTES", REQUEST_BYTES)))
 
 
-def mounted(name: str) -> str:
-    """Return a key from the folder that containers have their secrets in; empty where it is not there."""
+def _mounted(name: str) -> str:
+    """Return a key from the folder where containers have their secrets; empty if there is none."""
     path = Path(os.environ.get("SCORING_KEYS", "/nowhere")) / name
     return path.read_text().strip() if path.is_file() else ""
 
 
 def options(bind: str, workers: int) -> dict[str, Any]:
-    """Return gunicorn's options: each connection serves one request, so that none is lost when a worker ends."""
+    """Return gunicorn's options. A sync worker serves one request per connection, so none is lost when it ends."""
     return {
         "bind": bind,
         "workers": workers,

@@ -16,8 +16,8 @@ R = TypeVar("R", bound=Record)
 class Link:
     """A step's record as its file is now. `trouble` says why it is not linked to the record before it.
 
-    The record is missing, broken (its file cannot be read), foreign (it was built on another record than the one
-    that is there) or linked. Only a foreign or linked one has a `record` and a `digest`.
+    The record is missing, broken (its file cannot be read), foreign (it was built on another record than
+    the present one) or linked. Only a foreign or linked one has a `record` and a `digest`.
     """
 
     step: AnyStep
@@ -49,7 +49,7 @@ def find(chain: Chain, kind: type[R]) -> R | None:
 
 
 def foreign(step: AnyStep) -> str:
-    """Say that a step's record was built on another record than the one that is there now."""
+    """Return why a step's record is foreign: the step before it has run again since."""
     before = STEPS[max(STEPS.index(step) - 1, 0)]
     return f"{before.name} produced a new {before.record.noun}"
 

@@ -1,4 +1,4 @@
-"""What a step's result depends on, by name, so that a difference can be told in words.
+"""Fingerprints: what a step's result depends on, by name, so that a change can be named to people.
 
 A fingerprint maps the name of each file and setting to its content: a file's sha256, a setting's value as JSON.
 """
@@ -13,13 +13,13 @@ from lib.files import digest_file, source_files
 Fingerprint = dict[str, str]
 
 FILE = "sha256:"
-SHORT = 12  # hexadecimal digits of a digest, as people are shown it
-SHOWN = 3
+SHORT = 12  # hexadecimal digits of a digest in texts for people
+SUMMARISED = 3  # changes in one line
 NOT_THERE = f"{FILE}not there"
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A file or a setting that is not what it was: its content before and now, None where there was or is none."""
+    """A changed file or setting: its content before and now, None if it did not or does not exist."""
 
     name: str
     before: str | None
@@ -27,16 +27,16 @@ class Change(msgspec.Struct, frozen=True):
 
     @property
     def of_file(self) -> bool:
-        """Tell whether it is a file, whose content only says that it changed."""
+        """Whether it is a file: its content is a digest, which says nothing to people."""
         return (self.before or self.now or "").startswith(FILE)
 
     def __str__(self) -> str:
         if self.now == NOT_THERE:
-            return f"{self.name} is not there"
+            return f"{self.name} does not exist"
         if self.before is None:
             return f"{self.name} is new"
         if self.now is None:
-            return f"{self.name} is gone"
+            return f"{self.name} was removed"
         return f"{self.name} changed" + ("" if self.of_file else f" from {self.before} to {self.now}")
 
 
@@ -57,12 +57,12 @@ def of_settings(section: str, **settings: Any) -> Fingerprint:
 
 
 def differences(before: Fingerprint, now: Fingerprint) -> list[Change]:
-    """Return what changed, by name."""
+    """Return the changes between two fingerprints, sorted by name."""
     names = sorted(before.keys() | now.keys())
     return [Change(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
 
 
 def summarise(changes: list[Change]) -> str:
     """Return the first changes in one line, and how many more there are; an empty string if there are none."""
-    more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
-    return ", ".join(map(str, changes[:SHOWN])) + more
+    more = f" and {len(changes) - SUMMARISED} more" if len(changes) > SUMMARISED else ""
+    return ", ".join(map(str, changes[:SUMMARISED])) + more

@@ -1,4 +1,4 @@
-"""Decide whether a new model takes the place of the one in production. Pure: numbers in, a verdict out."""
+"""Decide whether a new model replaces the production model. A pure function: numbers in, a verdict out."""
 
 import math
 from typing import Literal
@@ -11,7 +11,7 @@ Outcome = Literal["promote", "hold", "first", "unchanged"]
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The outcome with its reasons and numbers; `interval` is that of the improvement, 95 %, by paired bootstrap."""
+    """The outcome with reasons and numbers. `interval` is the 95 % interval of the improvement (paired bootstrap)."""
 
     outcome: Outcome
     reasons: list[str]
@@ -31,16 +31,16 @@ def decide(
 ) -> Verdict:
     """Compare two models' scores on the same rows.
 
-    `production` is None where no version was ever in production; `resampled` are the improvements on resampled rows.
+    `production` is None if no version was ever in production. `resampled` has the improvement on each resample.
     """
-    shown = f"{rule.metric} {candidate:.6g}"
-    if fault := unfit(rule, candidate):
-        return Verdict("hold", [f"{shown} {fault}"], rule.metric, candidate, production)
+    score = f"{rule.metric} {candidate:.6g}"
+    if fault := _unfit(rule, candidate):
+        return Verdict("hold", [f"{score} {fault}"], rule.metric, candidate, production)
     if production is None:
-        return Verdict("first", [f"nothing is in production yet; {shown}"], rule.metric, candidate)
+        return Verdict("first", [f"nothing is in production yet; {score}"], rule.metric, candidate)
     better_by = production - candidate if rule.direction == "lower" else candidate - production
-    numbers = (rule.metric, candidate, production, better_by, interval([] if same_model else resampled or []))
-    against = f"{shown} against {production:.6g} in production"
+    numbers = (rule.metric, candidate, production, better_by, _interval([] if same_model else resampled or []))
+    against = f"{score} against {production:.6g} in production"
     if same_model:
         return Verdict("unchanged", ["the same model, byte for byte, is in production", against], *numbers)
     if better_by > 0 and better_by >= rule.smallest_improvement:
@@ -51,8 +51,8 @@ def decide(
     return Verdict("hold", [f"{against}: not better ({better_by:+.6g})"], *numbers)
 
 
-def unfit(rule: Rule, score: float) -> str:
-    """Say why a score may not go out whatever is in production; an empty string where it may."""
+def _unfit(rule: Rule, score: float) -> str:
+    """Return why a model with this score is never deployed, an empty string if it may be."""
     if math.isnan(score):
         return "is not a number"
     if rule.floor is None or (score <= rule.floor if rule.direction == "lower" else score >= rule.floor):
@@ -60,7 +60,7 @@ def unfit(rule: Rule, score: float) -> str:
     return f"is worse than the floor of {rule.floor:g}"
 
 
-def interval(resampled: list[float]) -> tuple[float, float] | None:
+def _interval(resampled: list[float]) -> tuple[float, float] | None:
     """Return the 2.5 and 97.5 percentiles."""
     if not resampled:
         return None

@@ -12,27 +12,24 @@ from lib.errors import RefusedError
 
 
 @contextlib.contextmanager
-def held(folder: Path, task: str) -> Iterator[None]:
-    """Hold the workspace's lock. The system lets go of it when the process ends, however it ends.
-
-    Raises RefusedError that says who holds it and since when.
-    """
+def locked(folder: Path, task: str) -> Iterator[None]:
+    """Hold the workspace's lock. Raises RefusedError with its present holder, and since when."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:
         try:
+            # The kernel's lock, not the file's existence: it is released even if the process is killed.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RefusedError(f"{holder(file.name)}\nWait for it to end, or stop it, and try again") from None
+            raise RefusedError(f"{_holder(file.name)}\nWait for it to end, or stop it, and try again") from None
         file.truncate(0)
         file.write(json.dumps({"task": task, "pid": os.getpid(), "since": now()}))
         file.flush()
         yield
 
 
-def holder(path: str) -> str:
-    """Say who holds the lock, as far as its file tells."""
+def _holder(path: str) -> str:
     try:
-        found = json.loads(Path(path).read_text())
-        return f"`invoke {found['task']}` (process {found['pid']}) works in this workspace since {found['since']}"
-    except (ValueError, KeyError):
-        return "another invoke works in this workspace"
+        holder = json.loads(Path(path).read_text())
+        return f"`invoke {holder['task']}` (process {holder['pid']}) has used this workspace since {holder['since']}"
+    except (ValueError, KeyError):  # read before the holder has written it
+        return "another invoke uses this workspace"

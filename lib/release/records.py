@@ -1,7 +1,7 @@
 """The records: what each step did, and the only hand-over from one step to the next.
 
-Each is a JSON file under artifacts/<platform>/ with the fingerprint of its step's inputs and the digest of the record
-before it. A record holds no secret.
+A record is a JSON file in artifacts/<platform>/. It has the fingerprint of its step's inputs and the digest of the
+record before it, and holds no secret.
 """
 
 from pathlib import Path
@@ -37,14 +37,15 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @property
     def summary(self) -> str:
-        """Say the result in a few words."""
+        """The result in a few words."""
         raise NotImplementedError
 
 
 class RunRecord(Record, frozen=True):
-    """The training run; `outputs` maps each file it left to its sha256.
+    """The training run. `outputs` maps each file in outputs/ to its sha256.
 
-    `compute`, `host`, `python` (a version) and `environment` (a digest, empty for the release's own) say where it ran.
+    It ran on `compute`, on the machine `host`, with Python `python` (a version) and the packages of `environment` (a
+    digest, empty for the release's own environment).
     """
 
     filename = "run_id.json"
@@ -67,7 +68,7 @@ class RunRecord(Record, frozen=True):
 
 
 class EvaluationRecord(Record, frozen=True):
-    """The gate's verdict on a run. `against` is the version that was in production, None where there was none."""
+    """The gate's verdict on a run. `against` is the version that was in production, None if there was none."""
 
     filename = "evaluation.json"
     task = "evaluate"
@@ -100,7 +101,7 @@ class ModelRecord(Record, frozen=True):
 
 
 class ImageRecord(Record, frozen=True):
-    """The scoring image, and rows with the registered model's own predictions for them."""
+    """The scoring image, and some hold-out rows with the registered model's predictions for them."""
 
     filename = "image.json"
     task = "image"
@@ -117,7 +118,7 @@ class ImageRecord(Record, frozen=True):
 
 
 class WebserviceRecord(Record, frozen=True):
-    """A deployed web service, and what runs it: a process, a container, ACI or AKS."""
+    """A deployed web service, and its engine: process, container, ACI or AKS."""
 
     noun = "deployment"
     name: str
@@ -146,7 +147,7 @@ class AksRecord(WebserviceRecord, frozen=True):
 
 
 class TestRecord(Record, frozen=True):
-    """What a test of a service found, and what ran it; times in milliseconds, `latencies_ms` of single requests."""
+    """The checks that a service passed, and its latencies; `latencies_ms` has those of single requests."""
 
     noun = "test result"
     scoring_uri: str
@@ -158,26 +159,26 @@ class TestRecord(Record, frozen=True):
 
     @property
     def summary(self) -> str:
-        met = f" by a {self.engine}" if self.engine else ""
-        return f"{len(self.checks)} checks passed{met}, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
+        engine = f" ({self.engine})" if self.engine else ""
+        return f"{len(self.checks)} checks passed{engine}, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
 
 
 class AciTestRecord(TestRecord, frozen=True):
-    """The staging service's test, on which the production service's update rests."""
+    """The test of the staging service, which the deployment to production builds on."""
 
     filename = "aci_test.json"
     task = "test --service aci"
 
 
 class AksTestRecord(TestRecord, frozen=True):
-    """The production service's test, after which the production pointer moved."""
+    """The test of the production service, after which the production pointer moved."""
 
     filename = "test.json"
     task = "test"
 
 
 class FailureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The last step that failed, kept until it succeeds."""
+    """The last step that failed, kept until a step succeeds."""
 
     step: str
     message: str
@@ -185,10 +186,10 @@ class FailureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 def redacted(failure: FailureRecord, settings: Settings) -> FailureRecord:
-    """Take secrets out of a message, which may be that of any program, before it is kept or others read it."""
+    """Return a failure whose message, which may come from any program, shows no secret of .env."""
     message = failure.message
-    secrets = [one.reveal() for one in msgspec.structs.astuple(settings.env) if isinstance(one, Secret)]
-    for secret in sorted(secrets, key=len, reverse=True):  # one may begin as another does
+    secrets = [value.reveal() for value in msgspec.structs.astuple(settings.env) if isinstance(value, Secret)]
+    for secret in sorted(secrets, key=len, reverse=True):  # a short one may be the beginning of a long one
         message = message.replace(secret, "***")
     return msgspec.structs.replace(failure, message=message)
 
@@ -234,18 +235,18 @@ class Records:
         return files.digest(content)
 
     def failure(self) -> FailureRecord | None:
-        """Return the failure that has not been put right yet."""
+        """Return the last failure, None if a step has succeeded since."""
         try:
             return msgspec.json.decode((self.folder / "failed.json").read_bytes(), type=FailureRecord)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
     def write_failure(self, failure: FailureRecord) -> None:
-        """Remember a failure for `invoke status`."""
+        """Keep a failure for `invoke status`."""
         files.write(self.folder / "failed.json", encode(failure))
 
     def clear_failure(self) -> None:
-        """Forget the failure: its step has succeeded."""
+        """Remove the failure: a step has succeeded."""
         (self.folder / "failed.json").unlink(missing_ok=True)
 
 

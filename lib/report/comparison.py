@@ -6,7 +6,7 @@ import msgspec
 
 from lib import git
 from lib.errors import ReleaseError
-from lib.image.assemble import manifest
+from lib.image.assemble import file_digests
 from lib.platforms.base import ModelVersion, Production
 from lib.platforms.outputs import same_data
 from lib.release import lineage
@@ -101,7 +101,7 @@ def changes(
 def files_of(context: Context, digest: str) -> Fingerprint:
     """Return the files of an image that no other fingerprint has."""
     try:
-        files = manifest(context.platform.images.content(digest))
+        files = file_digests(context.platform.images.content(digest))
     except ReleaseError:
         return {}
     return {name: f"{FILE}{sha256}" for name, sha256 in files.items() if name.startswith("service/")}

@@ -16,7 +16,7 @@ from azureml.core.model import InferenceConfig, ModelPackage
 
 from lib.errors import ReleaseError
 from lib.files import digest_file
-from lib.image.assemble import MODEL_PATH, verify
+from lib.image.assemble import MODEL_PATH, require_intact
 from lib.platforms.azureml import environments
 from lib.platforms.azureml.faults import explained, patiently, within
 from lib.platforms.azureml.models import Models
@@ -101,7 +101,7 @@ class Images:
     def verified(self, digest: str) -> Path:
         """Return an image's content on this machine, verified. Raises ReleaseError where there is no such image."""
         place = self.content(digest)
-        verify(place, digest)
+        require_intact(place, digest)
         return place
 
     def content(self, digest: str) -> Path:

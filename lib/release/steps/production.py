@@ -7,7 +7,7 @@ from lib.release.steps.step import Context
 
 
 def restore(context: Context) -> str:
-    """Deploy the version in production again, and return a line that says so."""
+    """Deploy the version in production again, and return a line for people."""
     production = context.platform.models.production()
     if production is None:
         return "No version was in production before, so none was brought back"
@@ -25,7 +25,7 @@ def restore(context: Context) -> str:
 
 
 def revive(context: Context) -> Iterator[str]:
-    """Start the production service again if it does not serve, and yield a line that says so.
+    """Start the production service again if it does not serve, and yield a line for people.
 
     For a release whose model the gate holds: it deploys nothing, but production must still serve.
     """
