@@ -98,7 +98,7 @@ def setup(_: Invoke, yes: bool = False) -> None:
     from lib.terminal import tables
 
     with reported("your answers are saved; `invoke setup` asks for the rest"):
-        interview.hold(ROOT, ask=not yes)
+        interview.run(ROOT, ask=not yes)
         if problems := tables.findings(doctor.check(ROOT)):
             raise failure(f"{len(problems)} to fix; then run `invoke setup` again", 2)
         print(

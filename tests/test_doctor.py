@@ -81,7 +81,7 @@ def test_packages_that_differ_are_named(clone: Project) -> None:
     with changed(clone, "requirements.txt", "joblib==1.5.3", "joblib==1.5.2"):
         found = findings(clone)["fix"]
     assert [one["fix"] for one in found] == [
-        "joblib differ from requirements.txt: run `make env`",
+        "differs from requirements.txt: joblib: run `make env`",
         "config/conda_dependencies.yml pins joblib==1.5.3, requirements.txt joblib==1.5.2: Make them agree",
     ]
 
@@ -153,10 +153,10 @@ def test_hints_are_no_failure(project: Project) -> None:
     project.edit("config/conda_dependencies.yml", "python=3.11", "python=3.9")
     subprocess.run(["git", "init", "--quiet"], cwd=project.root, check=True)
     hints = {one["what"]: one["hint"] for one in findings(project, expect=0)["hint"]}
-    assert hints.pop(f"environment {sys.prefix}") == "it is not the project's: `make env` makes one in .venv"
-    assert "invoke setup` makes it" in hints.pop(".env")
-    assert "nothing is committed here" in hints.pop("git")
-    assert "it says 3.9" in hints.pop("config/conda_dependencies.yml")
+    assert hints.pop(f"environment {sys.prefix}") == "not the project's: `make env` creates that in .venv"
+    assert "invoke setup` creates it" in hints.pop(".env")
+    assert "there is no commit" in hints.pop("git")
+    assert "it has Python 3.9" in hints.pop("config/conda_dependencies.yml")
     assert hints == {}
 
 

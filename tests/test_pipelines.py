@@ -94,7 +94,7 @@ class TestPlayed:
     def test_every_task_is_run_alone_in_the_graphs_order(self, repository: Repository) -> None:
         log = repository.run.log
         run = re.findall(r"^\$ \.venv/bin/invoke (.*) --only$", log, re.MULTILINE)
-        assert run == [task for job in jobs() for task in (job.again + job.tasks)]
+        assert run == [task for job in jobs() for task in (job.restarts + job.tasks)]
         assert len(re.findall(r"^train +done", log, re.MULTILINE)) == 1
 
     def test_no_key_is_in_what_is_kept_or_printed(self, repository: Repository) -> None:

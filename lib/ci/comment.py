@@ -1,4 +1,4 @@
-"""Tell a pull request the report, in one comment that the next push writes anew."""
+"""`invoke comment`: post a Markdown file to the pull request, in one comment that later runs update."""
 
 import os
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ import requests
 from lib.errors import ReleaseError, SettingsError
 
 MARK = "<!-- invoke comment -->"
-# What GitHub takes; Azure DevOps takes more.
+# GitHub accepts 65,536 characters, Azure DevOps more.
 MOST_CHARACTERS = 65_000
 TIMEOUT_S = 30
 
 
-class Service:
-    """An HTTP interface that comments are kept behind."""
+class CommentApi:
+    """The HTTP API of a system that keeps comments."""
 
     def __init__(self, base: str, token: str) -> None:
         self.base = base
@@ -24,7 +24,7 @@ class Service:
         self.session.headers["Authorization"] = f"Bearer {token}"
 
     def ask(self, method: str, path: str, **content: Any) -> requests.Response:
-        """Send a request. Raises ReleaseError where it is not answered as it should be."""
+        """Send a request. Raises ReleaseError if it fails; the token is not in the message."""
         try:
             answer = self.session.request(
                 method, path if "://" in path else self.base + path, json=content or None, timeout=TIMEOUT_S
@@ -32,31 +32,31 @@ class Service:
             answer.raise_for_status()
         except requests.HTTPError as error:
             raise ReleaseError(
-                f"the comment was refused: {error.response.status_code} {error.response.text[:200]}\n"
+                f"the CI system refused the comment: {error.response.status_code} {error.response.text[:200]}\n"
                 "The job's token must be allowed to write to pull requests: docs/ci.md"
             ) from None
         except requests.RequestException as error:
-            raise ReleaseError(f"the comment could not be made: {error}\nRun the job again") from None
+            raise ReleaseError(f"the CI system could not be reached: {error}\nRun the job again") from None
         return answer
 
 
-class Github(Service):
-    """GitHub: comments are those of an issue."""
+class Github(CommentApi):
+    """GitHub, where the comments of a pull request are those of an issue."""
 
     def __init__(self) -> None:
-        repository = f"{given('GITHUB_API_URL')}/repos/{given('GITHUB_REPOSITORY')}/issues"
-        super().__init__(repository, given("GITHUB_TOKEN"))
-        _, kind, number = given("GITHUB_REF").split("/")[:3]
+        repository = f"{_variable('GITHUB_API_URL')}/repos/{_variable('GITHUB_REPOSITORY')}/issues"
+        super().__init__(repository, _variable("GITHUB_TOKEN"))
+        _, kind, number = _variable("GITHUB_REF").split("/")[:3]
         if kind != "pull":
-            raise no_pull_request()
+            raise _no_pull_request()
         self.comments = f"/{number}/comments"
 
     def find(self) -> str:
-        """Return the path of the comment made before, empty where there is none."""
-        return next((f"/comments/{one['id']}" for one in self.all() if one["body"].startswith(MARK)), "")
+        """Return the path of the earlier comment, or an empty string."""
+        paths = (f"/comments/{comment['id']}" for comment in self._all() if comment["body"].startswith(MARK))
+        return next(paths, "")
 
-    def all(self) -> Iterator[dict[str, Any]]:
-        """Yield the comments, page after page."""
+    def _all(self) -> Iterator[dict[str, Any]]:
         page: str | None = f"{self.comments}?per_page=100"
         while page:
             answer = self.ask("GET", page)
@@ -64,62 +64,60 @@ class Github(Service):
             page = answer.links.get("next", {}).get("url")
 
     def write(self, body: str) -> None:
-        """Write the comment."""
-        found = self.find()
-        self.ask("PATCH" if found else "POST", found or self.comments, body=body)
+        """Create or update the comment."""
+        path = self.find()
+        self.ask("PATCH" if path else "POST", path or self.comments, body=body)
 
 
-class AzureRepos(Service):
-    """Azure Repos: comments are in threads."""
+class AzureRepos(CommentApi):
+    """Azure Repos, where comments are in threads."""
 
     VERSION = "?api-version=7.1"
 
     def __init__(self) -> None:
         number = os.environ.get("SYSTEM_PULLREQUEST_PULLREQUESTID")
         if not number:
-            raise no_pull_request()
-        place = f"{given('SYSTEM_COLLECTIONURI')}{given('SYSTEM_TEAMPROJECTID')}/_apis/git/repositories"
+            raise _no_pull_request()
+        place = f"{_variable('SYSTEM_COLLECTIONURI')}{_variable('SYSTEM_TEAMPROJECTID')}/_apis/git/repositories"
         super().__init__(
-            f"{place}/{given('BUILD_REPOSITORY_ID')}/pullRequests/{number}/threads", given("SYSTEM_ACCESSTOKEN")
+            f"{place}/{_variable('BUILD_REPOSITORY_ID')}/pullRequests/{number}/threads", _variable("SYSTEM_ACCESSTOKEN")
         )
 
     def find(self) -> str:
-        """Return the path of the comment made before, empty where there is none."""
+        """Return the path of the earlier comment, or an empty string."""
         for thread in self.ask("GET", self.VERSION).json()["value"]:
-            for one in thread["comments"]:
-                if (one.get("content") or "").startswith(MARK):
-                    return f"/{thread['id']}/comments/{one['id']}"
+            for comment in thread["comments"]:
+                if (comment.get("content") or "").startswith(MARK):
+                    return f"/{thread['id']}/comments/{comment['id']}"
         return ""
 
     def write(self, body: str) -> None:
-        """Write the comment; in a thread that nobody has to resolve."""
-        if found := self.find():
-            self.ask("PATCH", found + self.VERSION, content=body)
+        """Create or update the comment. Its thread is closed, since a branch policy may require resolved threads."""
+        if path := self.find():
+            self.ask("PATCH", path + self.VERSION, content=body)
         else:
             first = {"parentCommentId": 0, "content": body, "commentType": "text"}
             self.ask("POST", self.VERSION, comments=[first], status="closed")
 
 
-def given(name: str) -> str:
-    """Return what the CI system says in the environment. Raises SettingsError where it does not."""
+def comment(markdown: Path) -> None:
+    """Post a file as the pull request's comment. Raises SettingsError outside a pull request's run, ReleaseError."""
+    try:
+        text = markdown.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ReleaseError(f"there is no file {markdown}\n`invoke report` writes report.md") from None
+    body = f"{MARK}\n{text}"
+    if len(body) > MOST_CHARACTERS:
+        body = f"{body[:MOST_CHARACTERS]}\n\n(cut here: the whole report is with the run)"
+    api = AzureRepos() if os.environ.get("TF_BUILD") else Github()
+    api.write(body)
+
+
+def _variable(name: str) -> str:
     if value := os.environ.get(name):
         return value
     raise SettingsError(f"{name} is not set\n`invoke comment` is for a pull request in CI: docs/ci.md")
 
 
-def no_pull_request() -> SettingsError:
-    """Return what is said where there is nothing to comment on."""
-    return SettingsError("this run is of no pull request, so there is nothing to comment on")
-
-
-def comment(markdown: Path) -> None:
-    """Write a file as the pull request's comment. Raises ReleaseError where that is not possible."""
-    try:
-        text = markdown.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ReleaseError(f"{markdown} is not there\n`invoke report` writes the report that belongs there") from None
-    body = f"{MARK}\n{text}"
-    if len(body) > MOST_CHARACTERS:
-        body = f"{body[:MOST_CHARACTERS]}\n\n(cut here: the whole report is with the run)"
-    service = AzureRepos() if os.environ.get("TF_BUILD") else Github()
-    service.write(body)
+def _no_pull_request() -> SettingsError:
+    return SettingsError("this run belongs to no pull request, so there is nothing to comment on")

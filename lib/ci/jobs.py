@@ -1,4 +1,4 @@
-"""The jobs of a pipeline: the release's own steps, apart where something from outside comes between them."""
+"""The jobs of a pipeline: the steps of a release, split where a person or another machine may come in between."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,68 +8,66 @@ from lib.release.records import EvaluationRecord, RunRecord, WebserviceRecord
 from lib.release.steps import STEPS
 from lib.release.steps.step import AnyStep
 
-ENVIRONMENTS = {"aci": "staging", "aks": "production"}
+APPROVALS = {"aci": "staging", "aks": "production"}
 HOURS = 60
 
 
 @dataclass(frozen=True)
-class Job:
-    """A job on a machine of its own. `tasks` are what `invoke` is called with, one after the other.
+class PipelineJob:
+    """A job, which runs on a machine that nothing else uses. `tasks` are invoke's arguments, in order.
 
-    `needs` is the job whose records it goes on from, `environment` what a deployment needs leave for. After the job
-    that `decides`, the one that is `gated` may be skipped. `timeout_minutes` is the last resort: all that tasks wait
-    for has limits of its own.
+    `needs` is the job whose records it continues from. A job with an `approval` waits for the reviewers of that
+    environment of the CI system. The job that `decides` has the gate; the `gated` job after it is skipped if the gate
+    holds the model. `restarts` are the tasks of earlier services, which end with their job's machine.
+    `timeout_minutes` is only a backstop, since every wait in a task has its own limit.
     """
 
     name: str
     tasks: list[str]
     needs: str
-    environment: str = ""
+    approval: str = ""
     trains: bool = False
     decides: bool = False
     gated: bool = False
     timeout_minutes: int = 2 * HOURS
-    again: list[str] = field(default_factory=list)
+    restarts: list[str] = field(default_factory=list)
 
 
-def jobs() -> list[Job]:
+def jobs() -> list[PipelineJob]:
     """Return the jobs of a release, in order.
 
-    Training has one for itself, and so has the gate, after which a pipeline may end. Each service has one with its
-    test, as leave is asked for it. Services of earlier jobs are brought up and tested `again` first: where they still
-    serve nothing happens, and on a machine that was thrown away they start from the same image.
+    Training and the gate have a job each, and so has each service together with its test. A job for a later service
+    first runs the tasks of the earlier ones again: they do nothing on a platform that keeps services running.
     """
-    made: list[Job] = []
-    for steps in parts():
+    result: list[PipelineJob] = []
+    for steps in _parts():
         first, last = steps[0], steps[-1]
-        environment = ENVIRONMENTS.get(first.name, first.name) if deploys(first) else ""
-        made.append(
-            Job(
-                name=environment or last.name,
+        approval = APPROVALS.get(first.name, first.name) if _deploys(first) else ""
+        result.append(
+            PipelineJob(
+                name=approval or last.name,
                 tasks=[step.record.task for step in steps],
-                needs=made[-1].name if made else "",
-                environment=environment,
+                needs=result[-1].name if result else "",
+                approval=approval,
                 trains=first.record is RunRecord,
                 decides=first.record is EvaluationRecord,
-                gated=bool(made) and made[-1].decides,
+                gated=bool(result) and result[-1].decides,
                 timeout_minutes=(6 if first.record is RunRecord else 2) * HOURS,
-                again=[task for job in made if job.environment for task in job.tasks] if environment else [],
+                restarts=[task for job in result if job.approval for task in job.tasks] if approval else [],
             )
         )
-    return made
+    return result
 
 
-def parts() -> Iterator[list[AnyStep]]:
-    """Split the steps into jobs."""
-    begun = [STEPS[0]]
+def _parts() -> Iterator[list[AnyStep]]:
+    part = [STEPS[0]]
     for before, step in itertools.pairwise(STEPS):
-        if step.record is EvaluationRecord or before.record is EvaluationRecord or deploys(step):
-            yield begun
-            begun = []
-        begun.append(step)
-    yield begun
+        if step.record is EvaluationRecord or before.record is EvaluationRecord or _deploys(step):
+            yield part
+            part = []
+        part.append(step)
+    yield part
 
 
-def deploys(step: AnyStep) -> bool:
-    """Tell whether a step deploys a service."""
+def _deploys(step: AnyStep) -> bool:
     return issubclass(step.record, WebserviceRecord)

@@ -1,4 +1,4 @@
-"""Write the pipelines of CI systems from the release's own graph."""
+"""`invoke ci`: write the pipelines of CI systems from the steps of a release."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,16 @@ from lib.settings import SECRETS, Env
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLACES = {"github": ".github/workflows/release.yml", "azure": "azure-pipelines.yml"}
-# What a release is made of; a change in anything else releases nothing.
+# A change in any other file starts no release.
 PATHS = ["config/**", "data/**", "lib/**", "model/**", "service/**", "requirements.txt", "tasks.py"]
 WORKSPACE = "artifacts/workspace"
-# Keys stay out of what others may download, and the services' folder has what ends with their processes.
+# Everyone who may see a run can download its artifacts, so the keys stay out. services/ only has logs and sockets of
+# processes that end with the job.
 PACK = (
     f"mkdir -p {WORKSPACE} && tar -czf {WORKSPACE}/workspace.tgz"
     " --exclude=.workspace/services --exclude=.workspace/keys.json .workspace"
 )
-# GitHub's own actions alone, each by the commit of a release: a tag can be moved.
+# Only GitHub's own actions, each pinned to a commit, because a tag can be moved.
 ACTIONS = {
     "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
     "setup_python": "actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
@@ -28,38 +29,57 @@ ACTIONS = {
     "upload_artifact": "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0",
     "download_artifact": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
-# What a pipeline settles itself, or only somebody's own machine has.
-OWN = {"PLATFORM", "LOCAL_WORKSPACE", "SETUP_DECLINED"}
+# Variables that the pipeline sets itself, or that only make sense on a person's machine.
+NOT_IN_CI = {"PLATFORM", "LOCAL_WORKSPACE", "SETUP_DECLINED"}
 MACHINE = "ubuntu-24.04"
 PYTHON = "3.11"
 
 
-def render(template: str) -> str:
-    """Return what a template makes of the release's jobs and settings."""
+def write(root: Path, system: str) -> Path:
+    """Write the pipeline of a CI system ("github" or "azure"), and return its file."""
+    path = root / PLACES[system]
+    files.write(path, _render(f"{system}.yml").encode())
+    return path
+
+
+def compare(root: Path, systems: list[str]) -> None:
+    """Raise ReleaseError if the file of a pipeline differs from what `write` would write."""
+    flags = [f"--{system}" for system in systems if not _has_text(root / PLACES[system], _render(f"{system}.yml"))]
+    if flags:
+        names = " and ".join(PLACES[flag.removeprefix("--")] for flag in flags)
+        raise ReleaseError(f"out of date: {names}\nRun `invoke ci {' '.join(flags)}`")
+
+
+def checklist(system: str) -> str:
+    """Return what a person must set up in the settings of a CI system."""
+    return _render(f"{system}.txt").rstrip()
+
+
+def _render(template: str) -> str:
     import jinja2
 
-    made = jinja2.Environment(  # noqa: S701 - this is no page
+    environment = jinja2.Environment(  # noqa: S701 - YAML has no HTML to escape
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
+        # Both CI systems use braces for their own expressions.
         variable_start_string="<<",
         variable_end_string=">>",
         line_statement_prefix="#%",
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    return made.get_template(template).render(facts())
+    return environment.get_template(template).render(_variables())
 
 
-def facts() -> dict[str, Any]:
-    """Return what the templates speak of."""
-    made = jobs()
-    known = [name.upper() for name in Env.__struct_fields__]
+def _variables() -> dict[str, Any]:
+    pipeline = jobs()
+    names = [name.upper() for name in Env.__struct_fields__]
     return {
-        "jobs": made,
-        "gate": next(job.name for job in made if job.decides),
-        "environments": [job.environment for job in made if job.environment],
+        "jobs": pipeline,
+        "gate": next(job.name for job in pipeline if job.decides),
+        "approvals": [job.approval for job in pipeline if job.approval],
         "secrets": SECRETS,
-        "variables": [name for name in known if name not in OWN.union(SECRETS)],
+        "variables": [name for name in names if name not in NOT_IN_CI.union(SECRETS)],
         "actions": ACTIONS,
         "machine": MACHINE,
         "python": PYTHON,
@@ -70,26 +90,5 @@ def facts() -> dict[str, Any]:
     }
 
 
-def write(root: Path, system: str) -> Path:
-    """Write the pipeline of a CI system, and return where."""
-    place = root / PLACES[system]
-    files.write(place, render(f"{system}.yml").encode())
-    return place
-
-
-def compare(root: Path, systems: list[str]) -> None:
-    """Raise ReleaseError where a pipeline is not as it would be written."""
-    flags = [f"--{system}" for system in systems if not same(root / PLACES[system], render(f"{system}.yml"))]
-    if flags:
-        places = " and ".join(PLACES[flag.removeprefix("--")] for flag in flags)
-        raise ReleaseError(f"{places}: not as it would be written\nRun `invoke ci {' '.join(flags)}`")
-
-
-def same(path: Path, text: str) -> bool:
-    """Tell whether a file has a text."""
+def _has_text(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text
-
-
-def checklist(system: str) -> str:
-    """Say what is to be set up in the settings of a CI system."""
-    return render(f"{system}.txt").rstrip()

@@ -1,4 +1,4 @@
-"""Ask a person for what a release cannot know, and write the answers where they belong: how `invoke setup` begins."""
+"""The first part of `invoke setup`: ask for missing settings, and write the answers to .env and config/."""
 
 import sys
 from collections.abc import Generator, Iterator
@@ -11,55 +11,52 @@ from lib.settings.questions import Answers, Question, Setting, Topic, one_of
 from lib.terminal import prompts
 
 
-def hold(root: Path, ask: bool) -> None:
-    """Ask for what is not said yet; with nobody to ask, .env is made with what holds without a word.
+def run(root: Path, ask: bool) -> None:
+    """Ask for each missing setting, and write the answers. Without a terminal, or `ask`, only create .env.
 
-    What was answered is written topic by topic, so an interruption loses at most the topic it falls into.
+    The answers of a topic are written together, so that an interruption loses the answers of one topic at most.
     """
     try:
         files = SettingsFiles(root)
     except SettingsError:
-        return  # nothing can be written into what cannot be read; the checks tell what it is
+        return  # a broken file cannot be edited; the checks that follow report it
     if not (ask and sys.stdin.isatty() and sys.stdout.isatty()):
-        note(files.write({}))
+        _report(files.write({}))
         return
-    for topic in topics(root):
-        if answers := answers_to(topic):
-            note(SettingsFiles(root).write(answers))
+    for topic in _topics(root):
+        if answers := _answers(topic):
+            _report(SettingsFiles(root).write(answers))
 
 
-def topics(root: Path) -> Iterator[Topic]:
-    """Give the topics one after the other: what the platform asks depends on which it is."""
-    yield Topic("", platform(SettingsFiles(root)))
+def _topics(root: Path) -> Iterator[Topic]:
+    # The platform's topics are known only when the answer to the first has been written: hence a generator.
+    yield Topic("", _platform(SettingsFiles(root)))
     files = SettingsFiles(root)
     name = files.variable("PLATFORM")
     if name in platforms.PLATFORMS:
         yield from platforms.topics(name, files)
 
 
-def platform(files: SettingsFiles) -> Generator[Question, str, Answers]:
-    """Ask for the platform."""
+def _platform(files: SettingsFiles) -> Generator[Question, str, Answers]:
     if files.variable("PLATFORM") in platforms.PLATFORMS:
         return {}
     text = "Where releases run: local (this machine) or azureml (Azure Machine Learning)"
     return {Setting(DOTENV, "PLATFORM"): (yield Question(text, one_of(platforms.PLATFORMS), "local"))}
 
 
-def answers_to(topic: Topic) -> Answers:
-    """Ask the questions of a topic and return what is to be written."""
-    answer = None
+def _answers(topic: Topic) -> Answers:
+    reply = None
     try:
         while True:
-            question = topic.questions.send(answer)  # type: ignore[arg-type]  # a generator begins with None
-            if answer is None and topic.about:
+            question = topic.questions.send(reply)  # type: ignore[arg-type]  # the first value sent must be None
+            if reply is None and topic.about:
                 print(topic.about)
-            answer = prompts.answer(question)
+            reply = prompts.answer(question)
     except StopIteration as end:
         answers: Answers = end.value
         return answers
 
 
-def note(written: list[str]) -> None:
-    """Say which files were written."""
-    if written:
-        print(f"Written: {', '.join(written)}")
+def _report(names: list[str]) -> None:
+    if names:
+        print(f"Written: {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Look at what a release runs with: Python, the installed packages, the disk."""
+"""Checks of this machine: Python, the installed packages, uv, the disk."""
 
 import importlib.metadata
 import os
@@ -13,10 +13,11 @@ from lib.settings import conda
 
 PYTHONS = ((3, 11), (3, 13))
 FREE_BYTES = 500 << 20
+MOST_NAMES = 5
 
 
 def python(root: Path) -> Iterator[Finding]:
-    """Check the interpreter's version, and that it is the project's own."""
+    """Check the version of Python, and that it is the project's own."""
     version = ".".join(map(str, sys.version_info[:3]))
     oldest, newest = PYTHONS
     if oldest <= sys.version_info[:2] <= newest:
@@ -26,62 +27,56 @@ def python(root: Path) -> Iterator[Finding]:
     if Path(sys.prefix).resolve() == (root / ".venv").resolve():
         yield Finding(what="environment .venv")
     else:
-        yield Finding(what=f"environment {sys.prefix}", hint="it is not the project's: `make env` makes one in .venv")
+        yield Finding(what=f"environment {sys.prefix}", hint="not the project's: `make env` creates that in .venv")
 
 
 def packages(root: Path) -> Finding:
-    """Check that what is installed is what requirements.txt pins."""
+    """Check that the installed packages have the versions in requirements.txt."""
     from packaging.requirements import Requirement
 
-    wanted = [
-        Requirement(line) for line in (root / "requirements.txt").read_text().splitlines() if line[:1] not in " #"
-    ]
-    wrong = [
-        one.name
-        for one in wanted
-        if (one.marker is None or one.marker.evaluate()) and not installed(one.name, str(one.specifier))
-    ]
+    pins = [Requirement(line) for line in (root / "requirements.txt").read_text().splitlines() if line[:1] not in " #"]
+    needed = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    wrong = [pin.name for pin in needed if not _is_installed(pin.name, str(pin.specifier))]
     if wrong:
-        return Finding(
-            what="installed packages", fix=f"{', '.join(wrong[:5])} differ from requirements.txt: run `make env`"
-        )
-    return Finding(what=f"installed packages: {len(wanted)} pins of requirements.txt")
-
-
-def installed(name: str, pinned: str) -> bool:
-    """Tell whether a package is installed in the pinned version."""
-    try:
-        return importlib.metadata.version(name) == pinned.removeprefix("==")
-    except importlib.metadata.PackageNotFoundError:
-        return False
+        more = f" and {len(wrong) - MOST_NAMES} more" if len(wrong) > MOST_NAMES else ""
+        names = ", ".join(wrong[:MOST_NAMES]) + more
+        return Finding(what="installed packages", fix=f"differs from requirements.txt: {names}: run `make env`")
+    return Finding(what=f"installed packages: {len(pins)} pins of requirements.txt")
 
 
 def uv() -> Finding:
-    """Check that uv, which installs environments and resolves pins, starts."""
+    """Check that uv starts: it builds environments and resolves pins."""
     program = Path(sys.executable).with_name("uv")
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        process = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         return Finding(what="uv", fix=f"{program} does not start ({type(error).__name__}): run `make env`")
-    return Finding(what=" ".join(done.stdout.split()[:2]))
+    return Finding(what=" ".join(process.stdout.split()[:2]))
 
 
-def pythons(root: Path) -> Finding:
-    """Compare this Python with the one that an image or another machine loads the model with."""
+def python_of_image(root: Path) -> Finding:
+    """Compare this Python with the version that images and other machines use."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    said = ".".join(conda.read(root / conda.PATH).python.split(".")[:2])
-    if said in ("", here):
+    there = ".".join(conda.read(root / conda.PATH).python.split(".")[:2])
+    if there in ("", here):
         return Finding(what=f"Python {here} here and in {conda.PATH}")
-    hint = f"it says {said}, this is {here}: another machine would load the model with another Python than trained it"
+    hint = f"it has Python {there}, this is {here}: images would load the model with another Python than trained it"
     return Finding(what=conda.PATH, hint=hint)
 
 
 def disk(root: Path) -> Finding:
-    """Check that there is room, and that it may be written to."""
+    """Check that the disk has space, and that the project's folder is writable."""
     free = shutil.disk_usage(root).free
     if not os.access(root, os.W_OK):
-        return Finding(what="disk", fix=f"{root} cannot be written to: change its owner or rights")
+        return Finding(what="disk", fix=f"{root} is not writable: change its owner or permissions")
     if free < FREE_BYTES:
-        needed = f"{free >> 20} MB are free, {FREE_BYTES >> 20} MB needed"
-        return Finding(what="disk", fix=f"{needed}: remove something, or `invoke destroy`")
+        numbers = f"{free >> 20} MB are free, a release needs {FREE_BYTES >> 20} MB"
+        return Finding(what="disk", fix=f"{numbers}: delete files, or run `invoke destroy`")
     return Finding(what=f"disk: {free >> 30} GB free")
+
+
+def _is_installed(name: str, pin: str) -> bool:
+    try:
+        return importlib.metadata.version(name) == pin.removeprefix("==")
+    except importlib.metadata.PackageNotFoundError:
+        return False
