@@ -149,7 +149,7 @@ def test_a_held_release_says_what_stays_and_what_changed(released: Project) -> N
     assert "| mse | 3,077.42 | 2,866.31 | +211.1 |" in markdown
     assert "| `train.parameters.alpha` | `0.05` | `1.0` |" in markdown
     assert re.search(
-        r"Improvement in mse \N{MINUS SIGN}211.1, 95 % interval \N{MINUS SIGN}\d+.*the gate asks for 0 or more",
+        r"Improvement in mse \N{MINUS SIGN}211.1, 95 % interval \N{MINUS SIGN}\d+.*the gate requires 0 or more",
         markdown,
     )
 
@@ -209,7 +209,10 @@ def test_an_image_that_is_damaged_has_no_files_to_compare_and_is_no_error(releas
         for damaged in (b"{", b"[]"):
             manifest.write_bytes(damaged)
             found = Report(released)
-            assert "What changed since version 1 Nothing that a model is made of" in found.text
+            assert (
+                "What changed since version 1 Nothing: model/, the parameters, the environment and the gate"
+                in found.text
+            )
         manifest.write_bytes(before)
 
 
@@ -226,7 +229,7 @@ def test_a_release_that_is_half_done_says_what_goes_on_from_there(released: Proj
         found = Report(released)
     shown = found.text
     assert "Version 1 is in production; this release of it is not complete" in shown
-    assert "`invoke image` goes on from here" in shown
+    assert "`invoke image` continues from here" in shown
     assert "Model version diabetes version 1" in shown
     assert "Image not yet Staging service not yet" in shown
     assert "Image" not in found.markdown
@@ -243,9 +246,9 @@ def test_what_others_wrote_is_shown_as_text_and_secrets_not_at_all(released: Pro
     assert Loads(found.dom).addresses == {"data:,"}
     shown = found.text
     assert shown.startswith(f"diabetes {NASTY}")
-    assert f"Since then train failed (2026-01-01 00:00:00 UTC): {NASTY} ***" in shown
+    assert f"Later, train failed (2026-01-01 00:00:00 UTC): {NASTY} ***" in shown
     assert "0123456789abcdef" not in found.markdown + found.html
-    line = next(line for line in found.markdown.splitlines() if line.startswith("> Since then"))
+    line = next(line for line in found.markdown.splitlines() if line.startswith("> Later, "))
     assert r"\<script\>alert(2)\</script\> \| \@someone \`code\` \*\*bold\*\* \*\*\*" in line
 
 
@@ -274,5 +277,5 @@ def test_a_classifier_has_its_confusion_and_its_calibration(project: Project) ->
     assert "accuracy 0.71" in found.text
     predicted = "setosa versicolor virginica setosa 22 1 0 versicolor 0 3 16 virginica 0 0 18"
     assert f"true label (row) by predicted label (column) {predicted}" in found.text
-    assert 'aria-label="Calibration, 5 groups of about 12 rows, from the least sure on: sure 0.' in found.dom
-    assert "43 of 60 held-out rows are predicted right" in found.markdown
+    assert 'aria-label="Calibration, 5 groups of about 12 rows, by rising confidence: confidence 0.' in found.dom
+    assert "43 of 60 predictions on held-out rows are right" in found.markdown

@@ -1,4 +1,4 @@
-"""A release beside those before it: its metric among theirs, and what changed since the version before."""
+"""A release compared with earlier ones: the metric over versions, and the changes since the previous version."""
 
 import itertools
 
@@ -15,14 +15,15 @@ from lib.release.fingerprints import FILE, Change, Fingerprint, differences
 from lib.release.records import EvaluationRecord, ImageRecord, ModelRecord, RunRecord
 from lib.release.steps.step import Context
 
-MOST = 50
+MOST_VERSIONS = 50
 SOURCES = ("model", "service", "config")
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A version in the history of the metric; `registered` is false for a model that was not let through.
+    """A version in the plot of the metric.
 
-    `data` is the digest of its data.json; `other_data` tells whether it is of other data than the one before.
+    `data` is the digest of its data.json; `produced`: it was in production; `registered` is false for this release's
+    model if the gate held it; `other_data`: it was trained on other data than the previous version.
     """
 
     version: int
@@ -36,46 +37,29 @@ class Version(msgspec.Struct, frozen=True):
 
 
 def versions(context: Context, history: list[Production], chain: Chain) -> list[Version]:
-    """Return the latest versions that were let through by the same metric, and this release's model behind them."""
+    """Return the newest versions that the gate accepted by the same metric, and this release's model as the last."""
     evaluation, model, run = find(chain, EvaluationRecord), find(chain, ModelRecord), find(chain, RunRecord)
     if not evaluation or not run:
         return []
-    registered, produced = context.platform.models.versions(), {one.version for one in history}
+    registered, produced = context.platform.models.versions(), {entry.version for entry in history}
     metric, this = evaluation.verdict.metric, model.version if model else 0
-    shown = [
+    result = [
         Version(
-            version=one.version,
+            version=version.version,
             value=value[1],
-            run_id=one.run_id,
-            data=one.tags.get("data", ""),
-            produced=one.version in produced,
-            this=one.version == this,
+            run_id=version.run_id,
+            data=version.tags.get("data", ""),
+            produced=version.version in produced,
+            this=version.version == this,
         )
-        for one in registered
-        if (value := lineage.metric_of(one.tags)) and value[0] == metric
-    ][-MOST:]
+        for version in registered
+        if (value := lineage.metric_of(version.tags)) and value[0] == metric
+    ][-MOST_VERSIONS:]
     if not model:
         last = registered[-1].version if registered else 0
         mine = evaluation.verdict.candidate, run.run_id, run.outputs["data.json"]
-        shown.append(Version(last + 1, *mine, False, registered=False, this=True))
-    return marked(context, shown)
-
-
-def marked(context: Context, shown: list[Version]) -> list[Version]:
-    """Mark the versions where the data changed, by the rule of the gate."""
-    changed = [False, *(other_data(context, before, one) for before, one in itertools.pairwise(shown))]
-    return [msgspec.structs.replace(one, other_data=other) for one, other in zip(shown, changed, strict=False)]
-
-
-def other_data(context: Context, before: Version, one: Version) -> bool:
-    """Tell whether two versions are of other data; what is not there any more is."""
-    if before.data == one.data:
-        return False
-    try:
-        told = [context.platform.runs.output(run_id, "data.json") for run_id in (before.run_id, one.run_id)]
-    except ReleaseError:
-        return True
-    return not same_data(*told)
+        result.append(Version(last + 1, *mine, False, registered=False, this=True))
+    return _with_other_data(context, result)
 
 
 def changes(
@@ -84,30 +68,48 @@ def changes(
     before: ModelVersion,
     history: list[Production],
 ) -> list[Change]:
-    """Return what changed since the version before: of its model, its gate and its image."""
+    """Return the changes of the model, the gate and the image since the previous version."""
     run, evaluation, image = find(chain, RunRecord), find(chain, EvaluationRecord), find(chain, ImageRecord)
     inputs = lineage.inputs_of(before.tags)
     if not run or not inputs:
         return []
     mine = lineage.shortened(run.inputs | (evaluation.inputs if evaluation else {}))
     theirs = {name: value for name, value in inputs.items() if evaluation or not name.startswith("gate.")}
-    last = next((one for one in history if one.version == before.version), None)
+    last = next((entry for entry in history if entry.version == before.version), None)
     if image and last:
-        mine |= files_of(context, image.digest)
-        theirs |= files_of(context, last.image)
+        mine |= _service_files(context, image.digest)
+        theirs |= _service_files(context, last.image)
     return differences(theirs, mine)
 
 
-def files_of(context: Context, digest: str) -> Fingerprint:
-    """Return the files of an image that no other fingerprint has."""
+def commits(context: Context, run: RunRecord, before: ModelVersion) -> list[str]:
+    """Return the commits between the previous version and this release, each as a line."""
+    since, until = before.tags.get("commit", ""), run.commit.removesuffix(git.DIRTY)
+    return [line for line, _ in git.commits(context.settings.root, since, SOURCES, until or "HEAD")]
+
+
+def _with_other_data(context: Context, versions: list[Version]) -> list[Version]:
+    changed = [False, *(_have_other_data(context, *pair) for pair in itertools.pairwise(versions))]
+    return [
+        msgspec.structs.replace(version, other_data=other) for version, other in zip(versions, changed, strict=False)
+    ]
+
+
+def _have_other_data(context: Context, before: Version, after: Version) -> bool:
+    # data.json may differ in details such as the file's name: the gate's own rule decides whether the data differ.
+    if before.data == after.data:
+        return False
     try:
-        files = file_digests(context.platform.images.content(digest))
+        files = [context.platform.runs.output(run_id, "data.json") for run_id in (before.run_id, after.run_id)]
+    except ReleaseError:
+        return True  # it was deleted, so nobody can know
+    return not same_data(*files)
+
+
+def _service_files(context: Context, image: str) -> Fingerprint:
+    # The other files of an image are in the fingerprints of earlier steps.
+    try:
+        files = file_digests(context.platform.images.content(image))
     except ReleaseError:
         return {}
     return {name: f"{FILE}{sha256}" for name, sha256 in files.items() if name.startswith("service/")}
-
-
-def commits(context: Context, run: RunRecord, before: ModelVersion) -> list[str]:
-    """Return the commits between the version before and this release."""
-    since, until = before.tags.get("commit", ""), run.commit.removesuffix(git.DIRTY)
-    return [line for line, _ in git.commits(context.settings.root, since, SOURCES, until or "HEAD")]

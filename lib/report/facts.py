@@ -1,4 +1,4 @@
-"""The facts that a report tells of a release: its records, and what the platform and git know beside them."""
+"""The facts in a report: the records of the newest release, and what the platform and git know about it."""
 
 import json
 from typing import Any
@@ -31,9 +31,9 @@ from lib.settings.release import Rule
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report tells. Whatever is not there is None or empty, as a release may have ended at any step.
+    """The facts in a report. A release may have ended at any step: facts of later steps are None or empty.
 
-    `before` is the version that the gate compared with, `unpredicted` says why there are no predictions.
+    `before` is the version that the gate compared with; `unpredicted` says why there are no predictions.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     commits: list[str]
 
     def get(self, kind: type[R]) -> R | None:
-        """Return a record of this release, None where it has none."""
+        """Return a record of this release, or None."""
         return find(self.chain, kind)
 
     @property
@@ -64,18 +64,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tests(self) -> list[tuple[str, TestRecord]]:
-        """The tests of the services."""
+        """The tests of both services, with the services' names."""
         kinds: list[tuple[str, type[TestRecord]]] = [("Staging", AciTestRecord), ("Production", AksTestRecord)]
         return [(name, test) for name, kind in kinds if (test := self.get(kind))]
 
     @property
     def next_step(self) -> str:
-        """The first step that this release has not done, empty where it has done all."""
+        """The first step that this release has not done, or an empty string."""
         return next((step.name for step in STEPS if step.record not in self.chain), "")
 
     @property
     def serves(self) -> bool:
-        """Whether production is at this release's version and image now."""
+        """Whether this release's version and image are in production now."""
         model, image = self.get(ModelRecord), self.get(ImageRecord)
         if not (model and image and self.production):
             return False
@@ -83,7 +83,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gather(context: Context) -> Facts:
-    """Gather the facts of the newest release. Raises NotFreshError where there is no record of any."""
+    """Gather the facts of the newest release. Raises NotFreshError if there is no record."""
     chain, failure = newest(context.records), context.records.failure()
     if not chain and not failure:
         raise NotFreshError(
@@ -92,7 +92,7 @@ def gather(context: Context) -> Facts:
         )
     platform, model = context.platform, context.settings.release.model
     run, evaluation = find(chain, RunRecord), find(chain, EvaluationRecord)
-    shown, why_not = looked_at(context, run) if run else (None, "")
+    rows, unpredicted = _predictions(context, run) if run else (None, "")
     production, history = platform.models.production(), platform.models.history()
     against = evaluation.against if evaluation else production.version if production else None
     before = platform.models.find(against) if run and against else None
@@ -104,10 +104,10 @@ def gather(context: Context) -> Facts:
         chain=chain,
         failure=failure and redacted(failure, context.settings),
         production=production,
-        data=data_of(context, run) if run else {},
-        rule=rule_of(evaluation) if evaluation else None,
-        predictions=shown,
-        unpredicted=why_not,
+        data=_data(context, run) if run else {},
+        rule=_rule(evaluation) if evaluation else None,
+        predictions=rows,
+        unpredicted=unpredicted,
         versions=versions(context, history, chain),
         before=before,
         changes=changes(context, chain, before, history) if before else [],
@@ -115,22 +115,21 @@ def gather(context: Context) -> Facts:
     )
 
 
-def rule_of(evaluation: EvaluationRecord) -> Rule:
-    """Return the rule by which a verdict was found, from what the evaluation depended on."""
+def _rule(evaluation: EvaluationRecord) -> Rule:
+    # The rule at the time of the verdict; today's settings may differ.
     settings = {name.removeprefix("gate."): json.loads(value) for name, value in evaluation.inputs.items()}
     return msgspec.convert(settings, Rule)
 
 
-def looked_at(context: Context, run: RunRecord) -> tuple[Regression | Classification | None, str]:
-    """Return the model's predictions for the held-out rows, or why there are none."""
+def _predictions(context: Context, run: RunRecord) -> tuple[Regression | Classification | None, str]:
+    """Return the model's predictions for the held-out rows, or the reason why there are none."""
     try:
         return predictions(context, run.run_id), ""
     except ReleaseError as error:
         return None, str(error).splitlines()[0]
 
 
-def data_of(context: Context, run: RunRecord) -> dict[str, Any]:
-    """Return what identifies the data; empty where it is not there any more."""
+def _data(context: Context, run: RunRecord) -> dict[str, Any]:
     try:
         return read_data(context.platform.runs.output(run.run_id, "data.json"))
     except ReleaseError:

@@ -1,4 +1,4 @@
-"""A release as one page that needs nothing else, and as Markdown for a pull request."""
+"""`invoke report`: a release as one HTML file without external parts, and as Markdown for a pull request."""
 
 import re
 from pathlib import Path
@@ -16,23 +16,20 @@ from lib.report.svg import number
 
 NONE = "\N{EN DASH}"
 PAGES = ("report.html", "report.md")
-MARKDOWN = str.maketrans({one: f"\\{one}" for one in "\\`*_[]<>|#@~"})
+MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#@~"})
 
 
 def write(context: Context) -> list[Path]:
-    """Write the report of the newest release, and return its files. Raises NotFreshError where there is nothing yet."""
-    told = contents(gather(context))
-    written = []
-    for name in PAGES:
-        text = environment().get_template(f"{name}.jinja").render(told)
-        files.write(context.records.folder / name, text.encode())
-        written.append(context.records.folder / name)
-    return written
+    """Write the report of the newest release, and return its files. Raises NotFreshError if there is no release."""
+    variables = _variables(gather(context))
+    paths = [context.records.folder / name for name in PAGES]
+    for path in paths:
+        files.write(path, _environment().get_template(f"{path.name}.jinja").render(variables).encode())
+    return paths
 
 
-def contents(facts: Facts) -> dict[str, Any]:
-    """Return all that the templates show."""
-    verdict, rule, shown = facts.verdict, facts.rule, facts.predictions
+def _variables(facts: Facts) -> dict[str, Any]:
+    verdict, rule, predictions = facts.verdict, facts.rule, facts.predictions
     return {
         "facts": facts,
         "headline": wording.headline(facts),
@@ -40,47 +37,47 @@ def contents(facts: Facts) -> dict[str, Any]:
         "figures": list(wording.figures(facts)),
         "metrics": list(wording.metrics(facts)),
         "lineage": list(wording.lineage(facts)),
-        "classes": shown if isinstance(shown, Classification) else None,
+        "classes": predictions if isinstance(predictions, Classification) else None,
         "plots": {
             "verdict": plots.verdict(verdict, rule) if verdict and rule else None,
             "floor": plots.floor(verdict, rule) if verdict and rule else None,
-            "scatter": plots.scatter(shown) if isinstance(shown, Regression) else None,
-            "residuals": plots.residuals(shown) if isinstance(shown, Regression) else None,
-            "calibration": plots.calibration(shown.bins) if isinstance(shown, Classification) else None,
+            "scatter": plots.scatter(predictions) if isinstance(predictions, Regression) else None,
+            "residuals": plots.residuals(predictions) if isinstance(predictions, Regression) else None,
+            "calibration": plots.calibration(predictions.bins) if isinstance(predictions, Classification) else None,
             "history": plots.history(facts.versions, rule) if rule else None,
             "latency": plots.latency(facts.tests),
         },
     }
 
 
-def environment() -> Environment:
-    """Return where templates come from; all that they are given is text that others wrote, and is escaped."""
-    made = Environment(
+def _environment() -> Environment:
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(["html.jinja"]),
+        autoescape=select_autoescape(["html.jinja"]),  # settings and errors are text that others wrote
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"when": wording.when, "number": number, "plain": plain, "code": code, "value": value}
-    return made
+    environment.filters |= {"when": wording.when, "number": number, "plain": _plain, "code": _code, "value": _value}
+    return environment
 
 
-def plain(text: str) -> str:
-    """Write text into Markdown as it is, in one line."""
+def _plain(text: str) -> str:
+    """Escape text for Markdown, in one line."""
     return " ".join(text.split()).translate(MARKDOWN)
 
 
-def code(text: str) -> str:
-    """Write text into Markdown as code in one line, also into a table."""
+def _code(text: str) -> str:
+    """Format text as Markdown code, in one line that may be in a table."""
     line = " ".join(text.split()).replace("|", "\\|")
+    # A run of backticks ends at one of the same length, so the fence is longer than each run in the text.
     fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
     return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line}{fence}"
 
 
-def value(change: Change, which: str) -> str:
-    """Tell a changed file or setting as it was before or is now."""
+def _value(change: Change, which: str) -> str:
+    """Return a file's short digest, or a setting's value; `which` is "before" or "now"."""
     content: str | None = getattr(change, which)
     if content is None:
         return NONE

@@ -1,4 +1,4 @@
-"""What a model predicts for the held-out rows, ready to be drawn."""
+"""A model's predictions for the held-out rows, in the form in which the report draws them."""
 
 import math
 from typing import Any
@@ -22,12 +22,12 @@ class Regression(msgspec.Struct, frozen=True):
 
     @property
     def residuals(self) -> list[float]:
-        """What is true less what was predicted."""
+        """The true minus the predicted values."""
         return [true - predicted for true, predicted in zip(self.truth, self.predicted, strict=True)]
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """Predictions of like confidence: how sure the model was on average, how often it was right, of how many rows."""
+    """Predictions with similar confidence: its mean, the share of them that are right, and their number."""
 
     confidence: float
     accuracy: float
@@ -35,7 +35,7 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Classification(msgspec.Struct, frozen=True):
-    """How often which label (a row of `matrix`) was predicted as which (a column), and what its confidence is worth."""
+    """The confusion matrix, a row for each true and a column for each predicted label, and the calibration."""
 
     labels: list[str]
     matrix: list[list[int]]
@@ -43,63 +43,62 @@ class Classification(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return sum(map(sum, self.matrix))
 
     @property
     def right(self) -> int:
-        """How many rows were predicted right."""
-        return sum(row[place] for place, row in enumerate(self.matrix))
+        """The number of right predictions."""
+        return sum(row[index] for index, row in enumerate(self.matrix))
 
 
 def predictions(context: Context, run_id: str) -> Regression | Classification:
-    """Let a run's model predict its held-out rows. Raises ReleaseError where that cannot be shown."""
+    """Predict the held-out rows of a run with its model. Raises ReleaseError if that fails or cannot be drawn."""
     files: dict[str, str] = {
         "root": str(context.settings.root),
         "model": str(context.platform.runs.output(run_id, "model.joblib")),
         "holdout": str(context.platform.runs.output(run_id, "holdout.json")),
     }
-    found = context.forks.call(evaluation.predict_holdout, **files)
-    truth, predicted = found["truth"], found["predicted"]
-    if labelled(truth, predicted):
-        return classification(truth, predicted, confidence(context, files))
+    result = context.forks.call(evaluation.predict_holdout, **files)
+    truth, predicted = result["truth"], result["predicted"]
+    if _are_labels(truth, predicted):
+        return _classification(truth, predicted, _confidence(context, files))
     if all(isinstance(value, int | float) and math.isfinite(value) for value in [*truth, *predicted]):
         return Regression(truth, predicted)
     raise ReleaseError("the predictions are neither finite numbers nor a few labels")
 
 
-def labelled(truth: list[Any], predicted: list[Any]) -> bool:
-    """Tell whether predictions are labels: text, or no other numbers than the few that are true ones."""
+def _are_labels(truth: list[Any], predicted: list[Any]) -> bool:
+    # Text is a label. Numbers are labels if there are few, and each predicted number is also a true one.
     values = [*truth, *predicted]
     if not all(isinstance(value, str | int | float) for value in values) or len(set(values)) > MOST_LABELS:
         return False
     return any(isinstance(value, str) for value in values) or set(predicted) <= set(truth)
 
 
-def confidence(context: Context, files: dict[str, str]) -> list[float]:
-    """Return the probability of each predicted label; empty where the model gives none for such rows."""
+def _confidence(context: Context, files: dict[str, str]) -> list[float]:
     try:
         return context.forks.call(evaluation.confidence, **files)
-    except CallError:  # its log has the reason; a report without calibration is whole
+    except CallError:  # the model has no probabilities, so the report has no calibration
         return []
 
 
-def classification(truth: list[Any], predicted: list[Any], sure: list[float]) -> Classification:
-    """Count which label was predicted as which."""
+def _classification(truth: list[Any], predicted: list[Any], confidence: list[float]) -> Classification:
     labels = sorted({*truth, *predicted}, key=lambda label: (isinstance(label, str), label))
     counts = [[0] * len(labels) for _ in labels]
-    for true, given in zip(truth, predicted, strict=True):
-        counts[labels.index(true)][labels.index(given)] += 1
-    right = [true == given for true, given in zip(truth, predicted, strict=True)]
-    return Classification(list(map(str, labels)), counts, calibration(sure, right))
+    pairs = list(zip(truth, predicted, strict=True))
+    for true, label in pairs:
+        counts[labels.index(true)][labels.index(label)] += 1
+    right = [true == label for true, label in pairs]
+    return Classification(list(map(str, labels)), counts, _calibration(confidence, right))
 
 
-def calibration(sure: list[float], right: list[bool]) -> list[Bin]:
-    """Put predictions of like confidence together, as many into one bin as into another."""
-    ordered = sorted(zip(sure, right, strict=False))
+def _calibration(confidence: list[float], right: list[bool]) -> list[Bin]:
+    # Each bin has as many predictions as the others, since confidences are rarely spread evenly.
+    ordered = sorted(zip(confidence, right, strict=False))
     size = max(1, -(-len(ordered) // BINS))
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
     return [
-        Bin(sum(one[0] for one in group) / len(group), sum(one[1] for one in group) / len(group), len(group))
+        Bin(sum(pair[0] for pair in group) / len(group), sum(pair[1] for pair in group) / len(group), len(group))
         for group in groups
     ]

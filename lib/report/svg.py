@@ -1,4 +1,4 @@
-"""Marks of SVG: x in percent of the width, so that a plot fits any screen at the same size of text; y in pixels."""
+"""Elements of SVG plots. x is in percent of the width, so that a plot fits every screen without scaling its text."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """One element of SVG."""
+    """An element of SVG."""
 
     tag: str
     attributes: dict[str, str | float]
@@ -19,7 +19,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """A plot, and what it shows in words; `left` is the room for the labels of its y axis, in pixels."""
+    """A plot; `alt` describes it in words. `height` and `left`, the space for the y axis' labels, are in pixels."""
 
     height: int
     marks: list[Mark]
@@ -30,44 +30,45 @@ class Plot(msgspec.Struct, frozen=True):
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """A range of values, and where they are on an axis of some length."""
+    """An axis from `low` to `high`; `length` is in percent for x, in pixels for y."""
 
     low: float
     high: float
     length: float = 100
 
     def at(self, value: float) -> float:
-        """Return the place of a value."""
+        """Return the position of a value."""
         return round((value - self.low) / (self.high - self.low) * self.length, 2)
 
     def down(self, value: float) -> float:
-        """Return the place of a value on an axis that grows upwards."""
+        """Return the position of a value on a y axis: SVG counts pixels from the top."""
         return round(self.length - self.at(value), 2)
 
     @property
     def ticks(self) -> list[float]:
-        """Round values, a handful of them."""
+        """About five round values."""
         raw = (self.high - self.low) / TICKS
         unit = 10.0 ** math.floor(math.log10(raw))
         step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw)
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
-        return [round(place * step, 12) for place in range(first, last + 1)]
+        return [round(index * step, 12) for index in range(first, last + 1)]
 
 
 def around(values: Sequence[float], length: float = 100, margin: float = 0.06) -> Axis:
-    """Return an axis that has room for values."""
+    """Return an axis that contains all values, with a margin on both sides."""
     low, high = min(values), max(values)
-    room = (high - low) * margin or abs(high) * margin or 1.0
-    return Axis(low - room, high + room, length)
+    space = (high - low) * margin or abs(high) * margin or 1.0  # equal values, or only zeros, need a range, too
+    return Axis(low - space, high + space, length)
 
 
 def number(value: float, digits: int = 6) -> str:
-    """Write a number for people."""
+    """Format a number."""
+    # Adding 0.0 turns -0.0 into 0.0.
     return f"{value + 0.0:,.{digits}g}".replace("-", MINUS)
 
 
 def signed(value: float) -> str:
-    """Write a difference for people."""
+    """Format a difference, with its sign."""
     return ("+" if value > 0 else "") + number(value, 4)
 
 
@@ -87,13 +88,13 @@ def box(x: float, y: float, width: float, height: float, style: str) -> Mark:
 
 
 def label(x: float, y: float, text: str, style: str = "label", anchor: str = "") -> Mark:
-    """Write text, towards the middle of the plot where it stands near an end."""
+    """Draw text. Near an edge of the plot it extends towards the middle, so that the edge does not cut it off."""
     anchor = anchor or ("start" if x < 8 else "end" if x > 92 else "middle")  # noqa: PLR2004 - percent
     return Mark("text", {"x": f"{x}%", "y": y, "text-anchor": anchor, "class": style}, text)
 
 
 def across(axis: Axis, height: float, grid: bool = True) -> Iterator[Mark]:
-    """Draw the ticks of an x axis."""
+    """Draw an x axis with its ticks."""
     for tick in axis.ticks:
         if grid:
             yield line(axis.at(tick), 0, axis.at(tick), height, "grid")
@@ -102,14 +103,14 @@ def across(axis: Axis, height: float, grid: bool = True) -> Iterator[Mark]:
 
 
 def upwards(axis: Axis) -> Iterator[Mark]:
-    """Draw the ticks of a y axis."""
+    """Draw the grid and the ticks of a y axis."""
     for tick in axis.ticks:
         yield line(0, axis.down(tick), 100, axis.down(tick), "grid")
         mark = label(0, axis.down(tick) + 4, number(tick), "tick", "end")
         yield Mark(mark.tag, mark.attributes | {"dx": -8}, mark.text)
 
 
-def joined(places: list[tuple[float, float]], style: str = "path") -> Iterator[Mark]:
-    """Join places by lines."""
-    for (x1, y1), (x2, y2) in itertools.pairwise(places):
+def path(points: list[tuple[float, float]], style: str = "path") -> Iterator[Mark]:
+    """Connect points by lines."""
+    for (x1, y1), (x2, y2) in itertools.pairwise(points):
         yield line(x1, y1, x2, y2, style)

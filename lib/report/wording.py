@@ -1,4 +1,4 @@
-"""What a report says in words and numbers, the same on the page and in Markdown."""
+"""The words and numbers of a report, the same in HTML and in Markdown."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -37,7 +37,7 @@ TITLES = {
 
 
 class Headline(msgspec.Struct, frozen=True):
-    """How a release ended, and why: `kind` is what colours it."""
+    """How a release ended, and why; the page colours it by `kind`."""
 
     kind: Kind
     badge: str
@@ -46,7 +46,7 @@ class Headline(msgspec.Struct, frozen=True):
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A number that a reader looks for first."""
+    """A number at the top of the report."""
 
     label: str
     value: str
@@ -54,7 +54,7 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A line of a table: a metric, or a link of the lineage with its digest and time."""
+    """A link of the lineage, with its digest and time."""
 
     title: str
     what: str
@@ -64,18 +64,22 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def headline(facts: Facts) -> Headline:
-    """Say how a release ended."""
+    """Return how a release ended, and why."""
     verdict, step = facts.verdict, facts.next_step
-    reasons = reasons_of(verdict) if verdict else []
+    reasons = _reasons(verdict) if verdict else []
     if verdict and verdict.outcome == "hold":
-        stays = f"Version {facts.production.version} stays in production" if facts.production else "Nothing goes out"
+        stays = (
+            f"Version {facts.production.version} stays in production"
+            if facts.production
+            else "Nothing is in production"
+        )
         return Headline("held", BADGES["hold"], stays, reasons)
     if facts.failure and facts.failure.step == step:
         return Headline("failed", "failed", f"Failed at {step}", [*facts.failure.message.splitlines(), *reasons])
     badge = BADGES[verdict.outcome] if verdict else "not evaluated"
     if step:
-        task = next(one.record.task for one in STEPS if one.name == step)
-        return Headline("partial", badge, unfinished(facts), [*reasons, f"`invoke {task}` goes on from here"])
+        task = next(other.record.task for other in STEPS if other.name == step)
+        return Headline("partial", badge, _unfinished(facts), [*reasons, f"`invoke {task}` continues from here"])
     model = facts.get(ModelRecord)
     version = f"Version {model.version}" if model else "It"
     if facts.serves and facts.production:
@@ -84,38 +88,37 @@ def headline(facts: Facts) -> Headline:
     return Headline("done", badge, f"{version} was put in production; {now} there now", reasons)
 
 
-def reasons_of(verdict: Verdict) -> list[str]:
-    """Return a verdict's reasons as they read afterwards."""
+def _reasons(verdict: Verdict) -> list[str]:
+    # A verdict "nothing is in production yet" would be wrong as soon as the model is in production.
     if verdict.outcome != "first":
         return verdict.reasons
     return [f"The first model: nothing was in production before; {verdict.metric} {number(verdict.candidate)}"]
 
 
-def unfinished(facts: Facts) -> str:
-    """Say how far a release came."""
+def _unfinished(facts: Facts) -> str:
     model = facts.get(ModelRecord)
     if model and facts.production and model.version == facts.production.version:
         return f"Version {model.version} is in production; this release of it is not complete"
     if model:
         return f"Version {model.version} is not in production yet"
-    return "Let through, not registered yet" if facts.verdict else "Trained, not evaluated yet"
+    return "Accepted by the gate, not registered yet" if facts.verdict else "Trained, not evaluated yet"
 
 
 def notices(facts: Facts) -> Iterator[str]:
-    """Say what a reader must not miss."""
+    """Yield warnings: a failure after the release, files that were not committed."""
     verdict, failure = facts.verdict, facts.failure
     if failure and (failure.step != facts.next_step or (verdict and verdict.outcome == "hold")):
-        yield f"Since then {failure.step} failed ({when(failure.failed_at)}): {failure.message.splitlines()[0]}"
+        yield f"Later, {failure.step} failed ({when(failure.failed_at)}): {failure.message.splitlines()[0]}"
     run = facts.get(RunRecord)
     if run and run.commit.endswith(DIRTY):
-        yield "Trained from files that were not all committed: the commit alone does not make this model again"
+        yield "Trained with uncommitted changes: the commit alone cannot reproduce this model"
 
 
 def figures(facts: Facts) -> Iterator[Figure]:
-    """Yield the numbers that a reader looks for first."""
+    """Yield the numbers at the top of the report."""
     run, verdict = facts.get(RunRecord), facts.verdict
     if verdict:
-        beside = f"{number(verdict.production)} in production" if verdict.production is not None else floor(facts)
+        beside = f"{number(verdict.production)} in production" if verdict.production is not None else _floor(facts)
         yield Figure(verdict.metric, number(verdict.candidate), beside)
     elif run:
         yield from (Figure(name, number(value), "as trained") for name, value in list(run.metrics.items())[:2])
@@ -127,13 +130,12 @@ def figures(facts: Facts) -> Iterator[Figure]:
         yield Figure(f"{name.lower()}, p50", f"{test.p50_ms:.1f} ms", f"p99 {test.p99_ms:.1f} ms")
 
 
-def floor(facts: Facts) -> str:
-    """Say what the gate's floor is."""
+def _floor(facts: Facts) -> str:
     return f"the floor is {number(facts.rule.floor)}" if facts.rule and facts.rule.floor is not None else ""
 
 
 def metrics(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
-    """Yield each metric of the model, of the one in production, and their difference."""
+    """Yield each metric: its name, this model's value, production's value, and the difference."""
     evaluation, run = facts.get(EvaluationRecord), facts.get(RunRecord)
     mine = evaluation.metrics if evaluation else run.metrics if run else {}
     theirs = evaluation.production_metrics if evaluation else {}
@@ -143,27 +145,27 @@ def metrics(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
 
 
 def lineage(facts: Facts) -> Iterator[Row]:
-    """Yield the links from the data to the service in production; those that are not there yet have no time."""
+    """Yield the links from the data to production; a link without a time does not exist yet."""
     run = facts.get(RunRecord)
     if run:
-        told = ", ".join(f"{name} {value}" for name, value in facts.data.items() if name != "sha256")
-        yield Row("Data", told or "as data.json says", run.outputs["data.json"], run.created_at)
+        identity = ", ".join(f"{name} {value}" for name, value in facts.data.items() if name != "sha256")
+        yield Row("Data", identity or "described by data.json", run.outputs["data.json"], run.created_at)
     for step in STEPS:
         link = facts.chain.get(step.record)
         if link and link.record:
-            record = link.record
-            yield Row(TITLES[step.name], *made(record, link.digest), record.created_at, more(record))
+            what, digest = _result(link.record, link.digest)
+            yield Row(TITLES[step.name], what, digest, link.record.created_at, _origin(link.record))
         else:
             yield Row(TITLES[step.name], "")
     if facts.serves and facts.production:
         by = facts.production.evidence.get("by")
-        yield Row("In production", f"moved there by {by}" if by else "since then", at=facts.production.since)
+        yield Row("In production", f"promoted by {by}" if by else "since then", at=facts.production.since)
     else:
         yield Row("In production", "" if facts.next_step else "another version is there now")
 
 
-def made(record: Record, digest: str) -> tuple[str, str]:
-    """Return what a step made, and the digest of that: its content's where it has one, else its record's."""
+def _result(record: Record, digest: str) -> tuple[str, str]:
+    """Return a step's result, and its digest: of the result's content if it has any, else of the record."""
     what = record.summary
     match record:
         case RunRecord():
@@ -181,8 +183,7 @@ def made(record: Record, digest: str) -> tuple[str, str]:
     return what, digest
 
 
-def more(record: Record) -> str:
-    """Return what a run was made of."""
+def _origin(record: Record) -> str:
     if not isinstance(record, RunRecord):
         return ""
     parameters = [f"{name} {value}" for name, value in parameters_of(record.inputs).items()]
@@ -192,5 +193,5 @@ def more(record: Record) -> str:
 
 
 def when(time: str) -> str:
-    """Write a time for people."""
+    """Format a time of a record."""
     return time.replace("T", " ").replace("+00:00", " UTC")
