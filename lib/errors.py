@@ -1,13 +1,13 @@
-"""What can go wrong in a release, and the exit code of each kind: the one place where they are written.
+"""The expected errors of a release, and their exit codes.
 
-0 done, fresh, or held back by the gate; 130 interrupted.
+Exit code 0 means done, fresh, or held by the gate; 130 means interrupted.
 """
 
 INTERRUPTED = 130
 
 
 class ReleaseError(Exception):
-    """A step failed for a reason that the user can act on: one to three lines, no traceback."""
+    """A failure that the user can act on. Its message has one to three lines and is printed without a traceback."""
 
     exit_code = 1
 
@@ -19,18 +19,18 @@ class SettingsError(ReleaseError):
 
 
 class NotFreshError(ReleaseError):
-    """Under --only, a needed step is missing or stale."""
+    """Under --only, a required step is missing or stale."""
 
     exit_code = 3
 
 
 class RefusedError(ReleaseError):
-    """Refused for safety: someone else works here, or something would be lost."""
+    """Refused for safety: another task holds the lock, or something would be lost."""
 
     exit_code = 4
 
 
 class UnhealthyError(ReleaseError):
-    """What was deployed is not healthy; the last good version serves again."""
+    """The deployed version is unhealthy; the last good version serves again."""
 
     exit_code = 5

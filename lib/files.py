@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and their digests."""
+"""Files that are written completely or not at all, and digests of files."""
 
 import contextlib
 import hashlib
@@ -8,29 +8,30 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-UNSETTLED_NS = 2_000_000_000
+UNSETTLED_NS = 2_000_000_000  # more than the resolution of any file system's timestamps
 
 
 def write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write aside and rename, so that no reader and no crash ever sees half a file."""
+    """Write a temporary file and rename it, so that neither a reader nor a crash ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".aside-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".aside-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             os.fchmod(file.fileno(), mode)
             file.flush()
+            # Without this, a power failure after the rename could leave an empty file under the final name.
             os.fsync(file.fileno())
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        Path(temporary).replace(path)
+    except BaseException:  # Ctrl-C, too
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left aside. For folders that one process at a time writes to."""
-    for left in folder.glob(".aside-*"):
-        left.unlink(missing_ok=True)
+    """Remove the temporary files of killed processes. Only for folders with one writer at a time."""
+    for temporary in folder.glob(".aside-*"):
+        temporary.unlink(missing_ok=True)
 
 
 def digest(content: bytes) -> str:
@@ -45,25 +46,26 @@ def digest_file(path: Path) -> str:
 
 
 def digest_large(path: Path, memory: Path) -> str:
-    """Return the sha256 of a file's content, which a small file remembers: of a gigabyte it takes most of a second.
+    """Return the sha256 of a file's content, cached in the file `memory`: hashing a gigabyte takes most of a second.
 
-    What has been written in the last moments is not remembered, as it may change again without its times showing it.
+    The cache is valid while the file's size, inode and times are the same. A file that was just written is not cached:
+    it may change again within the resolution of its timestamps.
     """
     stat = path.stat()
-    known = f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns} {path}"
+    identity = f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns} {path}"
     with contextlib.suppress(OSError, UnicodeDecodeError):
         sha256, _, remembered = memory.read_text().partition(" ")
-        if remembered == known:
+        if remembered == identity:
             return sha256
     sha256 = digest_file(path)
     if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > UNSETTLED_NS:
-        with contextlib.suppress(OSError):  # remembering only saves time
-            write(memory, f"{sha256} {known}".encode())
+        with contextlib.suppress(OSError):  # the cache only saves time
+            write(memory, f"{sha256} {identity}".encode())
     return sha256
 
 
 def source_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder that a user wrote, in a fixed order: no caches, nothing hidden."""
+    """Yield the files of a folder in a fixed order, without hidden files and Python's caches."""
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):

@@ -1,4 +1,4 @@
-"""What git knows of the project. Where there is no git or no repository, it knows nothing, and that is no error."""
+"""The project's git repository. Without git or a repository the results are empty: releases work without them."""
 
 import os.path
 import shutil
@@ -11,16 +11,17 @@ UNCOMMITTED = "not committed"
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Return what git prints, or an empty string where it fails or is missing."""
+    """Return the output of git, or an empty string if git fails or is not installed."""
     if not shutil.which("git"):
         return ""
+    # quotePath would escape the letters of names that are not ASCII.
     command = ["git", "-c", "core.quotePath=off", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+    process = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
 def names_of(root: Path, commit: str) -> set[str]:
-    """Return the names of a commit's files; empty where this clone does not have it."""
+    """Return the names of the files in a commit; empty if this clone does not have it."""
     return set(git(root, "ls-tree", "-r", "--name-only", commit).splitlines()) if commit else set()
 
 
@@ -39,43 +40,42 @@ def filter_of(root: Path, name: str) -> str:
 
 
 def commit(root: Path, names: Collection[str]) -> str:
-    """Return the commit of the project, marked where files or folders of these names differ from it or are not in it;
-    empty outside of git. What git is told to ignore is not looked at.
-    """
-    found = git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    differing = git(root, "status", "--porcelain", "--untracked-files=all", "--", *inside(root, names))
-    return found + DIRTY if found and differing else found
+    """Return the current commit, with DIRTY behind it if files or folders of these names have uncommitted changes.
 
-
-def inside(root: Path, names: Collection[str]) -> list[str]:
-    """Return the names that are in the repository: asked about one outside of it, or beyond a link, git tells nothing,
-    of the others neither.
+    Empty outside a repository. Files that git ignores do not count.
     """
-    top, base = Path(git(root, "rev-parse", "--show-toplevel")), root.resolve()
-    paths = {name: Path(os.path.normpath(base / name)) for name in names}
-    return [name for name, path in paths.items() if path.is_relative_to(top) and path.parent.resolve() == path.parent]
+    head = git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    changes = git(root, "status", "--porcelain", "--untracked-files=all", "--", *_inside(root, names))
+    return head + DIRTY if head and changes else head
 
 
 def origins(root: Path, since: str, names: Collection[str]) -> dict[str, list[str]]:
-    """Say where the changes of files since a commit come from: commits, the newest first, and what is not committed."""
-    found: dict[str, list[str]] = {name: [] for name in inside(root, names)}
-    if not found:  # which git would take for all that there are
+    """Return for each file what changed it since a commit: UNCOMMITTED, and lines of commits, the newest first."""
+    result: dict[str, list[str]] = {name: [] for name in _inside(root, names)}
+    if not result:  # without names, git would report every file
         return {}
-    changed = git(root, "diff", "--name-only", "--relative", "HEAD", "--", *found)
-    new = git(root, "ls-files", "--others", "--", *found)
-    for name in {*changed.splitlines(), *new.splitlines()} & found.keys():
-        found[name].append(UNCOMMITTED)
-    for line, files in commits(root, since, found):
-        for name in files & found.keys():
-            found[name].append(line)
-    return found
+    changed = git(root, "diff", "--name-only", "--relative", "HEAD", "--", *result)
+    new = git(root, "ls-files", "--others", "--", *result)
+    for name in {*changed.splitlines(), *new.splitlines()} & result.keys():
+        result[name].append(UNCOMMITTED)
+    for line, files in commits(root, since, result):
+        for name in files & result.keys():
+            result[name].append(line)
+    return result
 
 
 def commits(root: Path, since: str, names: Collection[str], until: str = "HEAD") -> list[tuple[str, set[str]]]:
-    """Return the commits after one that changed some files, the newest first: each as a line, with its files."""
+    """Return the commits after `since` that changed some files, the newest first: each as a line, with its files."""
     if not since:
         return []
     span = f"{since.removesuffix(DIRTY)}..{until}"
     log = git(root, "log", "--format=%x00%h %cs %s", "--name-only", "--relative", span, "--", *names)
     parts = [part.splitlines() for part in log.split("\0") if part.strip()]
     return [(line, {name for name in files if name}) for line, *files in parts]
+
+
+def _inside(root: Path, names: Collection[str]) -> list[str]:
+    # Drop names outside the repository or behind a symbolic link: git fails for all names if one of them is.
+    top, base = Path(git(root, "rev-parse", "--show-toplevel")), root.resolve()
+    paths = {name: Path(os.path.normpath(base / name)) for name in names}
+    return [name for name, path in paths.items() if path.is_relative_to(top) and path.parent.resolve() == path.parent]

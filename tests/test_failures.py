@@ -50,8 +50,8 @@ def unharmed(request: pytest.FixtureRequest) -> Iterator[None]:
 BROKEN_SETTINGS = {
     "broken TOML": ("config/release.toml", "[gate]", "[gate", ["config/release.toml cannot be read", "(at line "]),
     "broken JSON": ("config/config.json", "{", "", ["config/config.json cannot be read"]),
-    "an unknown key": (TOML, "floor =", "flor =", ["config/release.toml: gate: flor is unknown", "floor"]),
-    "an unknown section": (TOML, "[limits]", "[limit]", ["limit is unknown", "limits is missing"]),
+    "an unknown key": (TOML, "floor =", "flor =", ["config/release.toml: gate: unknown key flor", "floor"]),
+    "an unknown section": (TOML, "[limits]", "[limit]", ["unknown key limit", "limits is missing"]),
     "a wrong type": (
         TOML,
         "workers = 2",
@@ -63,7 +63,7 @@ BROKEN_SETTINGS = {
     "a bad name": (TOML, '"diabetes-staging"', '"My Service"', ["services: aci: name"]),
     "the same name twice": (TOML, '"diabetes-staging"', '"diabetes"', ["are both named diabetes"]),
     "a bad port": (TOML, "workers = 1", "workers = 1\nport = 80", ["cannot be read"]),
-    "an unknown name in .env": (".env", None, "PLATFROM=local\n", ["PLATFROM is unknown", "PLATFORM"]),
+    "an unknown name in .env": (".env", None, "PLATFROM=local\n", ["unknown variable PLATFROM", "PLATFORM"]),
     "an unknown platform": (".env", None, "PLATFORM=moon\n", ["platform", "moon"]),
     "a short key": (".env", None, "SCORING_KEY_PRIMARY=hunter2\n", ["SCORING_KEY_PRIMARY must be 32 or more"]),
     "a key with spaces": (".env", None, f"SCORING_KEY_SECONDARY='{'hunter2 ' * 5}'\n", ["without spaces"]),

@@ -332,7 +332,7 @@ def test_a_value_is_read_as_it_was_written(tmp_path: Path, value: str) -> None:
 
 
 def test_a_value_that_dotenv_cannot_hold_is_told_without_being_shown() -> None:
-    with pytest.raises(SettingsError, match="Set it in the environment instead") as told:
+    with pytest.raises(SettingsError, match="Set the environment variable instead") as told:
         with_variable("", "NAME", "${HOME}")
     assert "HOME" not in str(told.value)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lib.errors import UnhealthyError
-from lib.webservice import Client, Identity, differing
+from lib.webservice import Client, Identity, identity_mismatch
 
 REQUESTS = 100
 Check = tuple[str, Callable[[], str]]
@@ -18,7 +18,7 @@ def checks(
 ) -> Iterator[Check]:
     """Yield the checks, each with its name. A check returns what is wrong, or an empty string."""
     client, wrong_key = Client(uri, keys[0]), keys[0][::-1] + "x"
-    yield "answers as the deployed version", lambda: differing(uri, keys[0], identity)
+    yield "answers as the deployed version", lambda: identity_mismatch(uri, keys[0], identity)
     yield f"predicts {len(rows)} rows as the registered model", lambda: client.mismatch(rows, predictions)
     yield "accepts the second key", lambda: Client(uri, keys[1]).mismatch(rows[:1], predictions[:1])
     yield "refuses a request without a key", lambda: _unexpected(Client(uri, None), _good_body(rows), range(401, 402))

@@ -1,4 +1,4 @@
-"""The settings of a release, read once from config/ and .env. All that is wrong with them is reported at once."""
+"""The settings of a release, read once from config/ and .env. Every problem is reported at once."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ DATA_ENDINGS = (".csv", ".parquet")
 
 
 class Settings(Struct, frozen=True):
-    """Everything that a release may choose, loaded once by the task."""
+    """All settings of a release."""
 
     root: Path
     workspace: Workspace
@@ -43,32 +43,32 @@ class Settings(Struct, frozen=True):
 
     @property
     def folder(self) -> Path:
-        """Where the local platform keeps everything, and another one what it has downloaded."""
+        """The folder in which the local platform keeps everything, and other platforms what they download."""
         return self.root / self.env.local_workspace
 
     @property
     def records(self) -> Path:
-        """Where the records of this platform are."""
+        """The folder of this platform's records."""
         return self.root / "artifacts" / self.env.platform
 
     def training_on(self, compute: str) -> "Settings":
-        """Return the same settings, but for where training runs; the platform says whether it has such a compute."""
+        """Return the settings with another train.compute. platforms.connect checks that the platform has it."""
         replace = msgspec.structs.replace
         return replace(self, release=replace(self.release, train=replace(self.release.train, compute=compute)))
 
     @property
     def data(self) -> Path | None:
-        """The file to train on, or None where model/train.py brings its own data."""
+        """The file to train on, or None if model/train.py loads its own data."""
         return self.root / self.release.train.data if self.release.train.data else None
 
     def of_platform(self, service: Service) -> dict[str, Any]:
-        """Return what a service is made of on this platform, but for what its engine does not use."""
-        made_of = msgspec.structs.asdict(getattr(service, self.env.platform))
-        return {name: value for name, value in made_of.items() if name != "container" or self.containers}
+        """Return the settings of a service that have an effect on this platform and its engine."""
+        fields = msgspec.structs.asdict(getattr(service, self.env.platform))
+        return {name: value for name, value in fields.items() if name != "container" or self.containers}
 
     @property
     def containers(self) -> bool:
-        """Whether this platform is this machine, and an engine runs containers on it."""
+        """Whether services run in containers on this machine."""
         return self.env.platform == "local" and self.release.local.engine == "container"
 
 
@@ -78,39 +78,38 @@ def load(root: Path) -> Settings:
     workspace = read(Workspace, parse(root / "config/config.json", problems), "config/config.json", problems)
     release = read(Release, parse(root / "config/release.toml", problems), "config/release.toml", problems)
     env = read(Env, read_env(root / ".env", problems), ".env", problems)
-    release = with_existing_service(root / "config/aks_webservice.json", release, problems)
+    release = _with_existing_service(root / "config/aks_webservice.json", release, problems)
     if release:
-        check_services(release, problems)
-        check_data(release, problems)
+        _check_services(release, problems)
+        _check_data(release, problems)
     if env:
-        check_numbers(env, problems)
+        _check_numbers(env, problems)
     if problems or not (workspace and release and env):
         raise SettingsError("\n".join(problems))
-    return Settings(root=root, workspace=overridden(workspace, env), release=release, env=env)
+    return Settings(root=root, workspace=_overridden(workspace, env), release=release, env=env)
 
 
-def overridden(workspace: Workspace, env: Env) -> Workspace:
-    """Let AZURE_SUBSCRIPTION_ID and its like go before config.json."""
-    given = {name: getattr(env, f"azure_{name}") for name in workspace.__struct_fields__}
-    return msgspec.structs.replace(workspace, **{name: value for name, value in given.items() if value})
+def _overridden(workspace: Workspace, env: Env) -> Workspace:
+    # AZURE_SUBSCRIPTION_ID and the like override config.json.
+    values = {name: getattr(env, f"azure_{name}") for name in workspace.__struct_fields__}
+    return msgspec.structs.replace(workspace, **{name: value for name, value in values.items() if value})
 
 
-def with_existing_service(path: Path, release: Release | None, problems: list[str]) -> Release | None:
-    """Let the cluster and the service of aks_webservice.json, where there is one, go before those of release.toml."""
-    found = path.exists() and read(AksWebservice, parse(path, problems), f"config/{path.name}", problems)
-    if not release or not found:
+def _with_existing_service(path: Path, release: Release | None, problems: list[str]) -> Release | None:
+    # aks_webservice.json overrides the cluster and the service of release.toml.
+    existing = path.exists() and read(AksWebservice, parse(path, problems), f"config/{path.name}", problems)
+    if not release or not existing:
         return release
     replace = msgspec.structs.replace
     services, azureml = release.services, release.azureml
-    if found.aks_service_name:
-        services = replace(services, aks=replace(services.aks, name=found.aks_service_name))
-    if found.aks_name:
-        azureml = replace(azureml, aks=replace(azureml.aks, name=found.aks_name))
+    if existing.aks_service_name:
+        services = replace(services, aks=replace(services.aks, name=existing.aks_service_name))
+    if existing.aks_name:
+        azureml = replace(azureml, aks=replace(azureml.aks, name=existing.aks_name))
     return replace(release, services=services, azureml=azureml)
 
 
-def check_services(release: Release, problems: list[str]) -> None:
-    """Check what single fields cannot tell."""
+def _check_services(release: Release, problems: list[str]) -> None:
     aci, aks = release.services.aci, release.services.aks
     if aci.name == aks.name:
         problems.append(f"config/release.toml: services.aci and services.aks are both named {aci.name}")
@@ -121,16 +120,15 @@ def check_services(release: Release, problems: list[str]) -> None:
         problems.append("config/release.toml: services.aks.azureml.autoscale has more min_replicas than max_replicas")
 
 
-def check_numbers(env: Env, problems: list[str]) -> None:
-    """Check what .env can only give as text."""
-    for name, most in (("vm_ssh_port", 65535), ("vm_silence_s", None)):
+def _check_numbers(env: Env, problems: list[str]) -> None:
+    # In .env every value is text, so the fields' types cannot check them.
+    for name, largest in (("vm_ssh_port", 65535), ("vm_silence_s", None)):
         value = getattr(env, name)
-        if value is not None and not (value.isdecimal() and 1 <= int(value) <= (most or int(value))):
-            problems.append(f".env: {name.upper()} must be a number {f'from 1 to {most}' if most else 'above 0'}")
+        if value is not None and not (value.isdecimal() and 1 <= int(value) <= (largest or int(value))):
+            problems.append(f".env: {name.upper()} must be a number {f'from 1 to {largest}' if largest else 'above 0'}")
 
 
-def check_data(release: Release, problems: list[str]) -> None:
-    """Check that data of the user's own is of a kind that can be read, and is named in one place."""
+def _check_data(release: Release, problems: list[str]) -> None:
     data = release.train.data
     if data and not data.endswith(DATA_ENDINGS):
         problems.append(f'config/release.toml: train.data = "{data}" must end with {" or ".join(DATA_ENDINGS)}')

@@ -1,4 +1,4 @@
-"""Settings of Azure ML: the workspace, its compute targets, and what services are made of there."""
+"""Settings of Azure ML: the workspace, its compute targets, and the resources of services."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from lib.settings.fields import Above0, ComputeName, Name, Percent, Positive, St
 
 
 class Workspace(Struct, frozen=True):
-    """config.json: the workspace, as Azure ML names it."""
+    """config.json, which Azure ML can download: the workspace."""
 
     subscription_id: str
     resource_group: str
@@ -17,14 +17,14 @@ class Workspace(Struct, frozen=True):
 
 
 class AksWebservice(Struct, frozen=True):
-    """aks_webservice.json, which may be missing: an AKS cluster and a service that are there already."""
+    """aks_webservice.json, which is optional: an existing AKS cluster and service."""
 
     aks_name: str | None = None
     aks_service_name: Name | None = None
 
 
 class AciContainer(Struct, frozen=True, tag="aci"):
-    """A service on Azure Container Instances; an empty location is the workspace's."""
+    """A service on Azure Container Instances; an empty location means that of the workspace."""
 
     cpu_cores: Above0 = 1.0
     memory_gb: Above0 = 1.0
@@ -32,7 +32,7 @@ class AciContainer(Struct, frozen=True, tag="aci"):
 
 
 class Autoscale(Struct, frozen=True):
-    """How many replicas there may be, and at how much of their capacity more are started."""
+    """The limits of the number of replicas, and the utilisation at which AKS starts more of them."""
 
     min_replicas: Positive = 1
     max_replicas: Positive = 10
@@ -49,7 +49,7 @@ class AksContainers(Struct, frozen=True, tag="aks"):
 
 
 class Cluster(Struct, frozen=True):
-    """The AmlCompute that trains where train.compute is `cluster`; it scales to zero."""
+    """The AmlCompute cluster that trains if train.compute is `cluster`; it scales down to zero nodes."""
 
     name: ComputeName = "training"
     vm_size: str = "Standard_DS2_v2"
@@ -58,7 +58,7 @@ class Cluster(Struct, frozen=True):
 
 
 class AksCluster(Struct, frozen=True):
-    """The AKS cluster of the production service; an empty location is the workspace's."""
+    """The AKS cluster of the production service; an empty location means that of the workspace."""
 
     name: ComputeName = "release-aks"
     vm_size: str = "Standard_D3_v2"
@@ -67,7 +67,7 @@ class AksCluster(Struct, frozen=True):
 
 
 class Azureml(Struct, frozen=True):
-    """Azure ML. `create` names what may be created, which costs money: workspace, cluster, aks."""
+    """Azure ML. `create` lists what a release may create, since it costs money: workspace, cluster, aks."""
 
     create: list[Literal["workspace", "cluster", "aks"]] = msgspec.field(default_factory=list)
     vm: ComputeName = "training-vm"

@@ -1,4 +1,4 @@
-"""Change settings in the files where people keep them; all that is not changed stays as it is, comments too."""
+"""Edit settings in their files. Everything else in the files stays the same, comments included."""
 
 import io
 import json
@@ -19,7 +19,7 @@ PLAIN = re.compile(r"[\w@%+=:,./~-]*", re.ASCII)
 
 
 class SettingsFiles:
-    """The settings as their files have them, right or wrong. Raises SettingsError where one of these is broken."""
+    """The content of the settings files, not validated. Raises SettingsError if a file cannot be parsed."""
 
     def __init__(self, root: Path) -> None:
         from dotenv import dotenv_values
@@ -33,32 +33,31 @@ class SettingsFiles:
             raise SettingsError("\n".join(problems))
 
     def variable(self, name: str) -> str | None:
-        """Return a variable of the environment or of .env: empty where it is there without a value, None where not."""
+        """Return a variable of the environment or .env: "" if it is there without a value, None if it is not there."""
         return os.environ.get(name) or self.dotenv.get(name)
 
     def write(self, answers: Answers) -> list[str]:
-        """Write what is not there yet, and .env where there is none; return the names of the files written.
+        """Write the answers, and create .env if there is none; return the names of the changed files.
 
-        Each file is written whole or not at all. Raises SettingsError before any is.
+        Raises SettingsError before it writes any file.
         """
-        texts = {file: self.edited(file, answers) for file in {DOTENV: None} | {place.file: None for place in answers}}
-        changed = [file for file, text in texts.items() if text != self.text(file) or not (self.root / file).exists()]
+        texts = {file: self._edit(file, answers) for file in {DOTENV: None} | {place.file: None for place in answers}}
+        changed = [file for file, text in texts.items() if text != self._text(file) or not (self.root / file).exists()]
         for file in changed:
-            path = (self.root / file).resolve()  # a link to a file elsewhere stays one
+            path = (self.root / file).resolve()  # replacing a symbolic link would cut it off from its target
             files.write(path, texts[file].encode(), mode=PRIVATE if file == DOTENV else 0o644)
         return changed
 
-    def edited(self, file: str, answers: Answers) -> str:
-        """Return a file's text with its answers."""
-        text = self.text(file)
+    def _edit(self, file: str, answers: Answers) -> str:
+        text = self._text(file)
         edit = EDITORS[Path(file).suffix]
         for place, value in answers.items():
             if place.file == file:
                 text = edit(text, place.name, value)
         return text
 
-    def text(self, file: str) -> str:
-        """Return a file's text; that of .env begins as .env.example."""
+    def _text(self, file: str) -> str:
+        # A new .env starts as a copy of .env.example, which documents the variables.
         path = self.root / file
         if file == DOTENV and not path.exists():
             path = self.root / ".env.example"
@@ -66,40 +65,41 @@ class SettingsFiles:
 
 
 def with_variable(text: str, name: str, value: str) -> str:
-    """Set a variable in the text of a .env: in its line, or in the line that is there as an example.
+    """Set a variable in the text of .env: in its own line, else in a line that has it as a comment, else at the end.
 
-    Raises SettingsError where .env cannot hold the value.
+    Raises SettingsError if .env cannot represent the value.
     """
     from dotenv import dotenv_values
 
     if dotenv_values(stream=io.StringIO(text)).get(name) == value:
         return text
-    written = value if PLAIN.fullmatch(value) else "'" + re.sub(r"([\\'])", r"\\\1", value) + "'"
+    # The library dotenv can edit such a file, too, but loses comments behind values.
+    literal = value if PLAIN.fullmatch(value) else "'" + re.sub(r"([\\'])", r"\\\1", value) + "'"
     quoted = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\r\n]*?"""
     line = rf"^([ \t]*(?:export[ \t]+)?{name}[ \t]*=[ \t]*)(?:{quoted})([ \t]+#[^\r\n]*|[ \t]*)(?=\r?$)"
     example = rf"^()# ?{name}=[^\r\n]*()(?=\r?$)"
     for pattern in (line, example):
-        if found := list(re.finditer(pattern, text, re.MULTILINE)):
-            start = found[-1][1] or f"{name}="
-            changed = f"{text[: found[-1].start()]}{start}{written}{found[-1][2]}{text[found[-1].end() :]}"
+        if matches := list(re.finditer(pattern, text, re.MULTILINE)):
+            last = matches[-1]  # of several lines, dotenv reads the last
+            changed = f"{text[: last.start()]}{last[1] or f'{name}='}{literal}{last[2]}{text[last.end() :]}"
             break
     else:
-        changed = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{name}={written}\n"
+        changed = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{name}={literal}\n"
     if dotenv_values(stream=io.StringIO(changed)).get(name) != value:
-        raise SettingsError(f".env cannot hold this value of {name}\nSet it in the environment instead")
+        raise SettingsError(f".env cannot hold this value of {name}\nSet the environment variable instead")
     return changed
 
 
 def with_key(text: str, name: str, value: str) -> str:
-    """Set a key of an object of JSON; one that has it already stays as it is."""
-    found = json.loads(text)
-    if found.get(name) == value:
+    """Set a key in the text of a JSON object."""
+    content = json.loads(text)
+    if content.get(name) == value:  # keeps the formatting
         return text
-    return json.dumps(found | {name: value}, indent=4, ensure_ascii=False) + "\n"
+    return json.dumps(content | {name: value}, indent=4, ensure_ascii=False) + "\n"
 
 
 def with_entry(text: str, name: str, value: str) -> str:
-    """Set an entry of TOML, its sections before it with dots."""
+    """Set an entry in a TOML text; dots in its name separate sections."""
     import tomlkit
 
     document = tomlkit.parse(text)

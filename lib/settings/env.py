@@ -1,4 +1,4 @@
-"""The platform's name and the secrets, from .env and the environment."""
+"""The variables of .env, which environment variables override: the platform's name, secrets, the VM."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ SIGN_IN = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 
 class Env(Struct, frozen=True):
-    """.env and the environment, which goes before .env."""
+    """The variables, by their names in lower case."""
 
     platform: Literal["local", "azureml"] = "local"
     local_workspace: str = ".workspace"
@@ -40,27 +40,32 @@ class Env(Struct, frozen=True):
 
 
 def read_env(path: Path, problems: list[str]) -> dict[str, Any]:
-    """Merge .env and the environment; what is secret becomes a Secret at once."""
+    """Return the values of .env and the environment. Secrets are wrapped at once, so that no message shows them."""
     from dotenv import dotenv_values
 
-    known = {name.upper() for name in Env.__struct_fields__}
-    given = {name: value for name, value in dotenv_values(path).items() if value}
-    given |= {name: value for name in known if (value := os.environ.get(name)) and value != unset(name)}
-    problems += [f".env: {name} is unknown, known are {', '.join(sorted(known))}" for name in given.keys() - known]
+    names = {name.upper() for name in Env.__struct_fields__}
+    values = {name: value for name, value in dotenv_values(path).items() if value}
+    values |= {name: value for name in names if (value := os.environ.get(name)) and value != _unset(name)}
+    problems += [
+        f".env: unknown variable {name}: choose one of {', '.join(sorted(names))}" for name in values.keys() - names
+    ]
     for name in ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY"):
-        key = given.get(name)
+        key = values.get(name)
         if key is not None and (len(key) < KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key):
             problems.append(
                 f".env: {name} must be {KEY_LENGTH} or more ASCII characters without spaces: "
-                "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
+                "python -c 'import secrets; print(secrets.token_urlsafe(32))' prints a new one"
             )
-    some = [name for name in SIGN_IN if given.get(name)]
-    needed = given.get("PLATFORM") == "azureml" and some not in ([], ["AZURE_TENANT_ID"])  # a tenant alone is for az
-    if needed and (missing := [name for name in SIGN_IN if name not in some]):
-        problems.append(f".env: {' and '.join(missing)} must be set too, beside {' and '.join(some)}")
-    return {name.lower(): Secret(value) if name in SECRETS else value for name, value in given.items() if name in known}
+    present = [name for name in SIGN_IN if values.get(name)]
+    # A tenant alone is valid: it selects the tenant of the Azure CLI's login.
+    needed = values.get("PLATFORM") == "azureml" and present not in ([], ["AZURE_TENANT_ID"])
+    if needed and (absent := [name for name in SIGN_IN if name not in present]):
+        problems.append(f".env: {' and '.join(absent)} must be set too, like {' and '.join(present)}")
+    return {
+        name.lower(): Secret(value) if name in SECRETS else value for name, value in values.items() if name in names
+    }
 
 
-def unset(name: str) -> str:
-    """Return what Azure Pipelines hands on for a variable that nobody has set."""
+def _unset(name: str) -> str:
+    # Azure Pipelines passes this text for a variable that is not defined.
     return f"$({name})"

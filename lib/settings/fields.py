@@ -1,4 +1,4 @@
-"""What settings are made of: strict structs, kinds of values, and secrets."""
+"""The types of settings: constrained values, secrets, and a strict struct."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Above0 = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 Reference = Annotated[
-    str, msgspec.Meta(pattern=r"^([a-z0-9][a-z0-9._:/@-]*)?$", description="an image, as docker names it")
+    str, msgspec.Meta(pattern=r"^([a-z0-9][a-z0-9._:/@-]*)?$", description="an image reference, as for docker pull")
 ]
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
@@ -30,4 +30,4 @@ class Secret:
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Settings that cannot be changed, and have no unknown fields."""
+    """Immutable settings, without unknown fields."""

@@ -1,4 +1,4 @@
-"""Turn files of JSON and TOML into settings, and find every problem in them instead of only the first."""
+"""Convert JSON and TOML files to settings, and collect every problem instead of raising the first."""
 
 import tomllib
 from pathlib import Path
@@ -10,11 +10,11 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def parse(path: Path, problems: list[str]) -> dict[str, Any] | None:
-    """Parse a file of JSON or TOML; a broken one is a problem, and None."""
+    """Parse a JSON or TOML file. If that fails, add a problem and return None."""
     try:
         content = path.read_bytes()
-        found = tomllib.loads(content.decode()) if path.suffix == ".toml" else msgspec.json.decode(content)
-        return msgspec.convert(found, dict[str, Any])
+        values = tomllib.loads(content.decode()) if path.suffix == ".toml" else msgspec.json.decode(content)
+        return msgspec.convert(values, dict[str, Any])
     except FileNotFoundError:
         problems.append(f"{path.parent.name}/{path.name} is missing: restore it from git")
     except (ValueError, msgspec.DecodeError) as error:
@@ -22,26 +22,25 @@ def parse(path: Path, problems: list[str]) -> dict[str, Any] | None:
     return None
 
 
-def read(kind: type[T], found: dict[str, Any] | None, place: str, problems: list[str]) -> T | None:
-    """Convert field by field, so that all problems are found and not only the first."""
-    if found is None:
+def read(kind: type[T], content: dict[str, Any] | None, place: str, problems: list[str]) -> T | None:
+    """Convert values to a struct, field by field; `place` names the file and section in problems."""
+    if content is None:
         return None
     before = len(problems)
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     values = {
-        name: read_field(fields[name], value, f"{place}: {name}", problems)
-        for name, value in found.items()
+        name: _read_field(fields[name], value, f"{place}: {name}", problems)
+        for name, value in content.items()
         if name in fields
     }
-    known = ", ".join(fields)
-    problems += [f"{place}: {name} is unknown, known are {known}" for name in found if name not in fields]
-    missing = [name for name, field in fields.items() if field.required and name not in found]
-    problems += [f"{place}: {name} is missing" for name in missing]
+    names = ", ".join(fields)
+    problems += [f"{place}: unknown key {name}: choose one of {names}" for name in content if name not in fields]
+    absent = [name for name, field in fields.items() if field.required and name not in content]
+    problems += [f"{place}: {name} is missing" for name in absent]
     return kind(**values) if len(problems) == before else None
 
 
-def read_field(field: msgspec.structs.FieldInfo, value: Any, place: str, problems: list[str]) -> Any:
-    """Convert one value, or one section of values."""
+def _read_field(field: msgspec.structs.FieldInfo, value: Any, place: str, problems: list[str]) -> Any:
     if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct) and isinstance(value, dict):
         return read(field.type, value, place, problems)
     try:

@@ -1,4 +1,4 @@
-"""What only a person can say: questions, the rules for their answers, and where these belong."""
+"""Questions of `invoke setup`: their texts, the rules for valid answers, and the settings they belong to."""
 
 import re
 from collections.abc import Callable, Generator, Iterable
@@ -8,7 +8,7 @@ Rule = Callable[[str], str]
 
 
 class Setting(NamedTuple):
-    """A setting: the file that holds it, and its name there, with dots where it is in a section."""
+    """A setting: its file, and its name there; dots separate sections."""
 
     file: str
     name: str
@@ -18,7 +18,7 @@ Answers = dict[Setting, str]
 
 
 class Question(NamedTuple):
-    """One question. The rule returns the answer as it will be written, or raises ValueError that says what is wrong."""
+    """A question. `rule` returns the answer as the file will have it, or raises ValueError with the problem."""
 
     text: str
     rule: Rule
@@ -27,45 +27,45 @@ class Question(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """Questions that belong together: each is sent its answer, and what they return is written as a whole.
+    """Questions whose answers are written together. The generator yields them, and returns the settings to write.
 
-    `about` is said before the first question; where nothing is left to ask, nothing is said.
+    `setup` prints `about` before the first question, and nothing if there is no question.
     """
 
     about: str
     questions: Generator[Question, str, Answers]
 
 
-def like(pattern: str, said: str) -> Rule:
-    """Return a rule for what a pattern matches as a whole; `said` describes it in words."""
+def like(pattern: str, description: str) -> Rule:
+    """Return a rule for answers that match a pattern; `description` says in words which these are."""
 
     def rule(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"{value!r} must be {said}")
+            raise ValueError(f"{value!r} must be {description}")
         return value
 
     return rule
 
 
 def one_of(values: Iterable[str]) -> Rule:
-    """Return a rule for one of some words."""
+    """Return a rule for answers in a list."""
     return like("|".join(map(re.escape, values)), f"one of {', '.join(values)}")
 
 
 def optional(rule: Rule) -> Rule:
-    """Return a rule that takes nothing for an answer, too."""
+    """Return the rule, but for an empty answer, which is valid, too."""
     return lambda value: rule(value) if value else value
 
 
 def secret(value: str) -> str:
-    """Take what can be written in a line; what was typed is not repeated."""
+    """Return a printable answer. The error does not repeat it."""
     if not value or not value.isprintable():
         raise ValueError("it must be one or more printable characters")
     return value
 
 
 def holds(rule: Rule, value: str) -> bool:
-    """Tell whether a value meets a rule."""
+    """Return whether a value is valid."""
     try:
         rule(value)
     except ValueError:

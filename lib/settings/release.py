@@ -11,7 +11,7 @@ Compute = Literal["local", "env", "vm", "cluster"]
 
 
 class Model(Struct, frozen=True):
-    """What is trained and registered."""
+    """The model to train and register."""
 
     name: Name
     experiment: Name
@@ -19,9 +19,9 @@ class Model(Struct, frozen=True):
 
 
 class Train(Struct, frozen=True):
-    """How model/train.py is run, and on what; the parameters become its arguments.
+    """How model/train.py runs, and where; the parameters become its arguments.
 
-    `data` is a file, absolute or from the project's root; it is empty where the script brings its own data.
+    `data` is a file, absolute or relative to the project's root; it is empty if the script loads its own data.
     """
 
     compute: Compute = "local"
@@ -31,7 +31,7 @@ class Train(Struct, frozen=True):
 
 
 class ContainerSettings(Struct, frozen=True):
-    """How many containers a service has under an engine, and what each may use."""
+    """The containers of a service under an engine: their number, and the limits of each."""
 
     replicas: Positive = 1
     cpu_cores: Above0 = 1.0
@@ -39,7 +39,7 @@ class ContainerSettings(Struct, frozen=True):
 
 
 class LocalService(Struct, frozen=True):
-    """A service on this machine; `workers` are those of each replica."""
+    """A service on this machine; each replica has `workers` processes."""
 
     port: Port
     workers: Positive = 1
@@ -47,7 +47,7 @@ class LocalService(Struct, frozen=True):
 
 
 class Service(Struct, frozen=True):
-    """One web service: its name, and what it is made of on each platform."""
+    """A web service: its name, and its resources on each platform."""
 
     name: Name
     local: LocalService
@@ -67,9 +67,9 @@ class AksService(Service, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """By which metric models are compared, and how much better is good enough.
+    """The gate's rule: the metric, and how much better a new model must be.
 
-    `smallest_improvement` and `floor` are in the metric's unit; the floor is the worst value that may go out.
+    `smallest_improvement` and `floor` are in the metric's unit; a model worse than the floor is never deployed.
     """
 
     metric: str
@@ -86,7 +86,7 @@ class Services(Struct, frozen=True):
 
 
 class ImageSettings(Struct, frozen=True):
-    """What a container image is built upon, and where it is pushed to; an empty registry keeps it with the engine."""
+    """The base of container images, and the registry that they are pushed to; without one, the engine keeps them."""
 
     base: Reference = "docker.io/library/python:3.11-slim"
     registry: Reference = ""
@@ -94,7 +94,7 @@ class ImageSettings(Struct, frozen=True):
 
 
 class Local(Struct, frozen=True):
-    """What runs the services on this machine; `balancer` is the image of HAProxy that stands before containers."""
+    """How services run on this machine; `balancer` is the image of HAProxy, which routes requests to containers."""
 
     engine: Literal["process", "container"] = "process"
     balancer: Reference = "docker.io/library/haproxy:3.2-alpine"

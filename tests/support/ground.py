@@ -16,7 +16,7 @@ from lib.forks.client import Forks
 from lib.image.assemble import assemble
 from lib.platforms.base import Build, Deployment, Job, ModelVersion, Platform, Resource
 from lib.settings import Service
-from lib.webservice import Client, differing, identity
+from lib.webservice import Client, identity, identity_mismatch
 from tests.azure.loopback import LoopbackAzure
 from tests.support.project import Project
 
@@ -111,7 +111,7 @@ class Ground:
         known = identity(deployment.model_name, deployment.model_version, deployment.image)
         for key in self.platform.services.keys(deployment.service):
             client = Client(found.scoring_uri, key.reveal())
-            fault = differing(found.scoring_uri, key.reveal(), known)
+            fault = identity_mismatch(found.scoring_uri, key.reveal(), known)
             if fault := fault or client.mismatch(deployment.rows, deployment.predictions):
                 return fault
         return ""

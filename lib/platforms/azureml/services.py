@@ -19,7 +19,7 @@ from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Deployment, WebService
 from lib.settings import AksContainers, Secret, Service, Settings
-from lib.webservice import differing, identity, unlike_deployed
+from lib.webservice import deployment_mismatch, identity, identity_mismatch
 
 LOG_LINES = 6
 KEYS = ("Primary", "Secondary")
@@ -61,7 +61,7 @@ class Services:
         if not trouble:
             expected = identity(self.models.name, int(tags["model_version"]), tags["image"])
             keys = self.keys_of(found)
-            troubles = (differing(found.scoring_uri, key, expected) for key in keys)
+            troubles = (identity_mismatch(found.scoring_uri, key, expected) for key in keys)
             trouble = "it has other keys than .env" if self.other_keys(keys) else next(filter(None, troubles), "")
         return WebService(
             name=found.name,
@@ -173,7 +173,7 @@ class Services:
         found = self.get(deployment.service.name)
         key = self.keys_of(found)[0]
         expected = identity(deployment.model_name, deployment.model_version, deployment.image)
-        trouble = unlike_deployed(found.scoring_uri, key, expected, deployment.rows, deployment.predictions)
+        trouble = deployment_mismatch(found.scoring_uri, key, expected, deployment.rows, deployment.predictions)
         if trouble:
             raise UnhealthyError(
                 f"{deployment.service.name} does not serve version {deployment.model_version}: {trouble}"

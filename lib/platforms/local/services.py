@@ -14,7 +14,7 @@ from lib.platforms.local.keys import Keys
 from lib.platforms.local.serving.replicas import Replicas
 from lib.platforms.local.store import Store
 from lib.settings import Release, Secret, Service
-from lib.webservice import differing, identity, unlike_deployed
+from lib.webservice import deployment_mismatch, identity, identity_mismatch
 
 KEPT_LOGS = 5
 
@@ -95,7 +95,7 @@ class Services:
         uri = f"http://127.0.0.1:{row['port']}/score"
         expected = identity(row["model_name"], row["model_version"], row["image"])
         for key in [] if trouble else self.key_ring.of(service.name):
-            trouble = trouble or differing(uri, key.reveal(), expected)
+            trouble = trouble or identity_mismatch(uri, key.reveal(), expected)
         if not trouble and self.made_of(row) != self.asked(service):
             trouble = "its port, workers, engine or containers are others in the settings"
         return WebService(
@@ -162,7 +162,7 @@ def check(addresses: Sequence[str], deployment: Deployment, key: str) -> None:
     """Check a candidate before it takes over: who it is, and what it predicts. Raises UnhealthyError."""
     for address in addresses:
         expected = identity(deployment.model_name, deployment.model_version, deployment.image)
-        trouble = unlike_deployed(f"{address}/score", key, expected, deployment.rows, deployment.predictions)
+        trouble = deployment_mismatch(f"{address}/score", key, expected, deployment.rows, deployment.predictions)
         if trouble:
             raise UnhealthyError(
                 f"the new version of {deployment.service.name} was not let in: {trouble}\nWhat served before goes on"

@@ -13,7 +13,7 @@ from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import ImageRecord, ModelRecord
 from lib.release.steps.step import Context, Step
 from lib.settings import conda
-from lib.webservice import same
+from lib.webservice import predictions_equal
 
 
 class BuildImage(Step[ImageRecord]):
@@ -78,7 +78,7 @@ def _rehearse(context: Context, folder: str, expected: Expectation) -> None:
         prediction = context.forks.call(rehearsal.rehearse, folder=folder, row=expected["rows"][0])
     except CallError as error:
         raise ReleaseError(f"service/score.py does not serve: {error}") from None
-    if not same(prediction, expected["predictions"][0]):
+    if not predictions_equal(prediction, expected["predictions"][0]):
         raise ReleaseError(
             f"service/score.py predicts {prediction}, but the model predicts {expected['predictions'][0]}\n"
             "Does score.py change the rows before it passes them to the model?"
