@@ -1,4 +1,4 @@
-"""Check a file against a schema: its columns, its rows, their values, and how these are distributed.
+"""Check a file against a schema: its columns, rows and values, and the distribution of the values.
 
 A schema is a list of columns, the target last.
 """
@@ -12,37 +12,37 @@ from numpy.typing import NDArray
 from table import Table, TableError, read
 
 FEWEST_ROWS = 100
-REPEATED = 0.05  # the share of rows that may repeat another one
-# A mean may be off by DRIFT of the std, the std by DRIFT of itself, a correlation by CORRELATION_DRIFT; to each comes
-# what chance does to a sample of some rows: SIGMAS / sqrt(rows).
+REPEATED = 0.05  # the largest share of rows that repeat an earlier row
+# The tolerances: DRIFT times the std for a mean and a std, CORRELATION_DRIFT for a correlation. To each is added what
+# chance does to a sample: SIGMAS / sqrt(rows).
 DRIFT, CORRELATION_DRIFT, SIGMAS = 0.2, 0.1, 4.0
-SHOWN, WIDTH = 3, 12  # rows of a fault, and characters of a cell, that are shown
+MOST_ROWS, WIDTH = 3, 12  # the rows of a fault, and the characters of a cell, that a message shows
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 class Column(NamedTuple):
-    """What a column may hold, and how it is distributed where nothing has drifted."""
+    """The valid values of a column, and their distribution in good data."""
 
     name: str
-    kind: type[float] | type[int]  # int where only whole numbers are right
+    kind: type[float] | type[int]  # int if only whole numbers are valid
     low: float
     high: float
     mean: float
     std: float
-    correlation: float  # with the target: what tells columns apart that have the same range
-    values: tuple[float, ...] = ()  # the only right ones, where they are few
-    missing: float = 0.0  # the share of rows that may have none; these rows are left out
+    correlation: float  # with the target; it notices columns with the same range that changed places
+    values: tuple[float, ...] = ()  # the only valid values, if they are few
+    missing: float = 0.0  # the largest share of rows without a value; `load` drops these rows
 
-    def right(self, numbers: Array) -> Mask:
-        """Tell which numbers this column may hold."""
-        found: Mask = (numbers >= self.low) & (numbers <= self.high)
+    def accepts(self, numbers: Array) -> Mask:
+        """Return which numbers are valid."""
+        mask: Mask = (numbers >= self.low) & (numbers <= self.high)
         if self.kind is int:
-            found &= numbers == np.round(numbers)
+            mask &= numbers == np.round(numbers)
         if self.values:
-            found &= np.isclose(numbers[:, None], self.values).any(axis=1)
-        return found
+            mask &= np.isclose(numbers[:, None], self.values).any(axis=1)
+        return mask
 
     def __str__(self) -> str:
         if self.values:
@@ -51,16 +51,16 @@ class Column(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What does not fit the schema: where, what was found, and what is right."""
+    """A fault of the data: its column and rows, the value there, and the rule that the value breaks."""
 
     column: str
     rows: str
-    found: str
-    expected: str
+    value: str
+    rule: str
 
 
 class DataError(ValueError):
-    """Data that must not be trained on. The message is a table of all faults, and a last line that sums them up."""
+    """The data are not good enough to train on. The message is a table of all faults, and a line with their number."""
 
     def __init__(self, file: str, faults: list[Fault]) -> None:
         lines = [Fault("column", "rows", "found", "expected"), *faults]
@@ -71,73 +71,75 @@ class DataError(ValueError):
         super().__init__("\n".join([*table, f"{file} is refused: {count} in {columns}"]))
 
 
-def checked(path: Path, schema: list[Column]) -> Table:
-    """Read a .csv or .parquet file that fits a schema. Raises DataError with every fault."""
+def read_checked(path: Path, schema: list[Column]) -> Table:
+    """Read a .csv or .parquet file, and check it against a schema. Raises DataError with every fault."""
     try:
         table = read(path)
     except TableError as error:
-        raise DataError(path.name, [Fault("the file", "", str(error), f"a whole {path.suffix} file")]) from None
-    if faults := [*column_faults(table, schema)] or [*row_faults(table, schema)]:
+        raise DataError(path.name, [Fault("the file", "", str(error), f"a valid {path.suffix} file")]) from None
+    if faults := [*_column_faults(table, schema)] or [*_row_faults(table, schema)]:
         raise DataError(path.name, faults)
     return table
 
 
-def column_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
-    """Yield columns that are missing, unknown or there twice. Their order is of no account."""
-    expected = [column.name for column in schema]
-    for name in dict.fromkeys(expected + table.names):
-        found = table.names.count(name)
-        if found != expected.count(name):
-            yield Fault(name, "", f"{found} columns" if found else "no column", "one" if name in expected else "none")
+def _column_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
+    """Yield columns that are missing, unknown or duplicated; their order does not matter."""
+    names = [column.name for column in schema]
+    for name in dict.fromkeys(names + table.names):
+        count = table.names.count(name)
+        if count != names.count(name):
+            yield Fault(name, "", f"{count} columns" if count else "no column", "one" if name in names else "none")
 
 
-def row_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
-    """Yield what is wrong with the rows, with their values, and with how these are distributed where all are right."""
+def _row_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
+    """Yield faults of the rows and of their values, and, for each column with valid values only, its drift."""
     target = schema[-1].name
     count = len(table.numbers[target])
     if count < FEWEST_ROWS:
         yield Fault("all columns", "", f"{count} rows", f"{FEWEST_ROWS} or more")
         return
     if len(table.repeated) > REPEATED * count:
-        yield Fault("all columns", shown(table.repeated), "as in an earlier row", f"{REPEATED:.0%} of rows at most")
+        yield Fault(
+            "all columns", _row_numbers(table.repeated), "as in an earlier row", f"{REPEATED:.0%} of rows at most"
+        )
     for column in schema:
-        yield from [*value_faults(column, table)] or drift_faults(column, table, target)
+        yield from [*_value_faults(column, table)] or _drift_faults(column, table, target)
 
 
-def value_faults(column: Column, table: Table) -> Iterator[Fault]:
-    """Yield what is wrong with a column's values."""
+def _value_faults(column: Column, table: Table) -> Iterator[Fault]:
     texts, numbers = table.texts[column.name], table.numbers[column.name]
-    empty, known = np.array([not text for text in texts]), np.isfinite(numbers)
+    empty, numeric = np.array([not text for text in texts]), np.isfinite(numbers)
     few = f"{column.missing:.0%} empty at most" if column.missing else "a value"
     wrong = {
         few: empty & (empty.mean() > column.missing),
-        "a number": ~known & ~empty,
-        str(column): known & ~column.right(numbers),
+        "a number": ~numeric & ~empty,
+        str(column): numeric & ~column.accepts(numbers),
     }
-    for expected, where in wrong.items():
-        if len(rows := np.flatnonzero(where)):
-            found = ", ".join(dict.fromkeys(texts[row][:WIDTH] or "empty" for row in rows[:SHOWN]))
-            yield Fault(column.name, shown(rows), found, expected)
+    for rule, mask in wrong.items():
+        if len(rows := np.flatnonzero(mask)):
+            values = ", ".join(dict.fromkeys(texts[row][:WIDTH] or "empty" for row in rows[:MOST_ROWS]))
+            yield Fault(column.name, _row_numbers(rows), values, rule)
 
 
-def drift_faults(column: Column, table: Table, target: str) -> Iterator[Fault]:
-    """Yield in what a column has drifted, beyond what chance does to as many rows."""
+def _drift_faults(column: Column, table: Table, target: str) -> Iterator[Fault]:
+    """Yield the statistics of a column that differ from the schema by more than the tolerance."""
     numbers, outcome = table.numbers[column.name], table.numbers[target]
-    whole = np.isfinite(numbers) & np.isfinite(outcome)
-    if not whole.any():
+    complete = np.isfinite(numbers) & np.isfinite(outcome)
+    if not complete.any():
         return
-    chance = SIGMAS / np.sqrt(whole.sum())
-    found = {"mean": np.mean(numbers[whole]), "std": np.std(numbers[whole])}
-    if np.ptp(numbers[whole]) > 0 and np.ptp(outcome[whole]) > 0:  # a constant has no correlation
-        found["correlation"] = np.corrcoef(numbers[whole], outcome[whole])[0, 1]
-    for name, value in found.items():
-        expected = getattr(column, name)
+    numbers, outcome = numbers[complete], outcome[complete]
+    chance = SIGMAS / np.sqrt(len(numbers))
+    statistics = {"mean": np.mean(numbers), "std": np.std(numbers)}
+    if np.ptp(numbers) > 0 and np.ptp(outcome) > 0:  # a constant has no correlation
+        statistics["correlation"] = np.corrcoef(numbers, outcome)[0, 1]
+    for name, value in statistics.items():
+        reference = getattr(column, name)
         tolerance = CORRELATION_DRIFT + chance if name == "correlation" else (DRIFT + chance) * column.std
-        if abs(value - expected) > tolerance:
-            yield Fault(column.name, "all", f"{name} {value:.3g}", f"{expected:g} ± {tolerance:.2g}")
+        if abs(value - reference) > tolerance:
+            yield Fault(column.name, "all", f"{name} {value:.3g}", f"{reference:g} ± {tolerance:.2g}")
 
 
-def shown(rows: Sequence[int] | NDArray[np.int64]) -> str:
-    """Name the first rows, counted from 1."""
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return ", ".join(str(row + 1) for row in rows[:SHOWN]) + more
+def _row_numbers(rows: Sequence[int] | NDArray[np.int64]) -> str:
+    # People count rows from 1.
+    more = f" and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else ""
+    return ", ".join(str(row + 1) for row in rows[:MOST_ROWS]) + more

@@ -1,13 +1,13 @@
-"""The data to train on: scikit-learn's diabetes sample, or a file that is checked against SCHEMA before it is used."""
+"""The training data: scikit-learn's diabetes sample, or a file, which `load` checks against SCHEMA."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from checks import Array, Column, checked
+from checks import Array, Column, read_checked
 from sklearn.datasets import load_diabetes
 
-# The target comes last. The ranges are what people can have, on the sample's scale; the sample itself is narrower.
+# The target comes last. The ranges are those that are possible for people, wider than in the sample, on its scale.
 SCHEMA = [
     #       name    kind    low    high   mean  std     correlation
     Column("age", float, -0.15, 0.19, 0.0, 0.0476, 0.19),
@@ -33,14 +33,14 @@ class Rows(NamedTuple):
 
 
 def load(path: Path | None = None) -> Rows:
-    """Load the sample (442 rows, 10 features), or a .csv or .parquet file. Raises DataError where it does not fit."""
+    """Load the sample (442 rows, 10 features), or a .csv or .parquet file. Raises DataError if it has faults."""
     if path is None:
         sample = load_diabetes()
         return Rows(list(sample.feature_names), sample.data, sample.target)
-    table = checked(path, SCHEMA)
+    table = read_checked(path, SCHEMA)
     *features, target = [column.name for column in SCHEMA]
-    whole = np.all([np.isfinite(table.numbers[name]) for name in (*features, target)], axis=0)
-    if not whole.all():
-        print(f"{np.sum(~whole)} of {len(whole)} rows lack a value and are left out")
-    data = np.column_stack([table.numbers[name][whole] for name in features])
-    return Rows(features, data, table.numbers[target][whole])
+    complete = np.all([np.isfinite(table.numbers[name]) for name in (*features, target)], axis=0)
+    if not complete.all():
+        print(f"{np.sum(~complete)} of {len(complete)} rows lack a value and are dropped")
+    data = np.column_stack([table.numbers[name][complete] for name in features])
+    return Rows(features, data, table.numbers[target][complete])

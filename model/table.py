@@ -1,4 +1,4 @@
-"""Read a .csv or .parquet file, every cell as its text and as the number that it is, if it is one."""
+"""Read a .csv or .parquet file, each cell as text and as a number."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,31 +11,31 @@ Row = tuple[str, ...]
 
 
 class TableError(ValueError):
-    """The file is no table; the message says why and where."""
+    """The file is not a table. The message says why, and where."""
 
 
 class Table(NamedTuple):
-    """A file by the names of its columns; rows count from 0."""
+    """The cells of a file, by column; rows count from 0."""
 
     names: list[str]
-    texts: dict[str, Row]  # empty where a cell is
-    numbers: dict[str, NDArray[np.float64]]  # NaN where a cell holds none
-    repeated: list[int]  # the rows that are like an earlier one
+    texts: dict[str, Row]  # "" for an empty cell
+    numbers: dict[str, NDArray[np.float64]]  # NaN for a cell without a number
+    repeated: list[int]  # the rows that are equal to an earlier row
 
 
 def read(path: Path) -> Table:
-    """Read a file with a row of names and rows of as many cells. Raises TableError where it is none."""
-    lines = from_parquet(path) if path.suffix == ".parquet" else from_csv(path)
+    """Read a file with a header and rows of the same length. Raises TableError if it is not a table."""
+    lines = _from_parquet(path) if path.suffix == ".parquet" else _from_csv(path)
     names, *rows = [tuple(cell.strip() for cell in line) for line in lines]
     texts = dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
-    numbers = {name: np.array([number(cell) for cell in cells], dtype=float) for name, cells in texts.items()}
+    numbers = {name: np.array([_number(cell) for cell in cells], dtype=float) for name, cells in texts.items()}
     first: dict[Row, int] = {}
-    repeated = [place for place, row in enumerate(rows) if first.setdefault(row, place) != place]
+    repeated = [index for index, row in enumerate(rows) if first.setdefault(row, index) != index]
     return Table(list(names), texts, numbers, repeated)
 
 
-def from_csv(path: Path) -> Iterator[list[str]]:
-    """Yield the lines of a file in UTF-8, its cells separated by commas. Blank lines are no rows."""
+def _from_csv(path: Path) -> Iterator[list[str]]:
+    """Yield the lines of a comma-separated file in UTF-8; blank lines are skipped."""
     import csv
 
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -54,23 +54,22 @@ def from_csv(path: Path) -> Iterator[list[str]]:
         raise TableError("it is empty")
 
 
-def from_parquet(path: Path) -> Iterator[list[str]]:
+def _from_parquet(path: Path) -> Iterator[list[str]]:
     """Yield the names of the columns, then each row as text."""
-    import duckdb  # only here, for it takes a moment
+    import duckdb  # here, because the import is slow and other files do not need it
 
     try:
         with duckdb.connect(config={"autoinstall_known_extensions": False}) as database:
             database.execute("SET enable_progress_bar = false")
-            found = database.execute("SELECT COLUMNS(*)::VARCHAR FROM read_parquet(?)", [str(path)])
-            yield [column[0] for column in found.description]
-            for row in found.fetchall():
+            result = database.execute("SELECT COLUMNS(*)::VARCHAR FROM read_parquet(?)", [str(path)])
+            yield [column[0] for column in result.description]
+            for row in result.fetchall():
                 yield ["" if cell is None else cell for cell in row]
     except duckdb.Error as error:
         raise TableError(str(error).splitlines()[0]) from None
 
 
-def number(text: str) -> float:
-    """Return a text's number, NaN where it is none."""
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:

@@ -1,6 +1,6 @@
 """Train the diabetes model.
 
-A release calls `main` as a script, and imports `predict` and `score` to compare models.
+A release runs this file as a script, and imports `predict` and `score` to compare models.
 """
 
 import argparse
@@ -31,12 +31,12 @@ class Split(NamedTuple):
 def split(rows: Rows, seed: int, by_content: bool) -> Split:
     """Hold out a fifth of the rows.
 
-    By its content a row is always on the same side, also when others are added: a model in production is then never
-    asked for rows that it was trained on.
+    `by_content` chooses them by a hash of each row: a row stays on its side when others are added. Then the gate never
+    compares models on rows that the model in production was trained on.
     """
     if by_content:
-        held = np.array([hashlib.sha256(b"%d " % seed + row.tobytes()).digest()[0] < 256 // 5 for row in rows.data])
-        return Split(rows.columns, rows.data[~held], rows.target[~held], rows.data[held], rows.target[held])
+        holdout = np.array([hashlib.sha256(b"%d " % seed + row.tobytes()).digest()[0] < 256 // 5 for row in rows.data])
+        return Split(rows.columns, rows.data[~holdout], rows.target[~holdout], rows.data[holdout], rows.target[holdout])
     data, holdout_data, target, holdout_target = train_test_split(
         rows.data, rows.target, test_size=0.2, random_state=seed
     )
@@ -61,7 +61,7 @@ def score(truth: list[float], predicted: list[float]) -> dict[str, float]:
 
 
 def write_outputs(folder: Path, model: Ridge, rows: Split, file: Path | None) -> dict[str, float]:
-    """Write what a run leaves behind: the model, its metrics, the held-out rows, and what identifies the data."""
+    """Write the outputs of a run: the model, its metrics, the held-out rows, and the identity of the data."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics = score(rows.holdout_target.tolist(), predict(model, rows.holdout_data.tolist()))
     sha256 = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in rows[1:])).hexdigest()
@@ -79,7 +79,7 @@ def write_outputs(folder: Path, model: Ridge, rows: Split, file: Path | None) ->
 
 
 def main() -> None:
-    """Train with the parameters given as arguments and write `outputs/`; data with faults end it with 1."""
+    """Train with the arguments as parameters, and write `outputs/`. Data with faults end the script with code 1."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alpha", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=42)

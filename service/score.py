@@ -1,4 +1,4 @@
-"""Score rows with the model, under Azure's inference server or at home: `python service/score.py ROWS.json MODEL`."""
+"""Score rows with the model: in a web service, or by `python service/score.py ROWS.json MODEL`."""
 
 import math
 import os
@@ -20,11 +20,11 @@ identity: dict[str, str] = {}
 
 
 class BadInputError(ValueError):
-    """The request cannot be scored; the message says what is wrong and where."""
+    """The rows cannot be scored. The message says why, and in which row."""
 
 
 def init() -> None:
-    """Load the model from AZUREML_MODEL_DIR, and learn from the environment which one it is."""
+    """Load the model from AZUREML_MODEL_DIR, and its identity from the environment."""
     global model, identity  # noqa: PLW0603 - Azure's server keeps the state of a script in its module
     folder = Path(os.environ["AZUREML_MODEL_DIR"])
     model = joblib.load(next(folder.rglob("model.joblib")))
@@ -34,7 +34,7 @@ def init() -> None:
 
 @rawhttp  # type: ignore[untyped-decorator]  # Azure's server ships no types
 def run(request: AMLRequest) -> AMLResponse:
-    """Answer `{"data": rows}` with `{"result": predictions}`, and what cannot be scored with 4xx."""
+    """Answer `{"data": rows}` with `{"result": predictions}`, and an invalid request with status 4xx."""
     if request.method != "POST":
         return answer({"message": "POST rows to this address"}, 405)
     try:
@@ -45,16 +45,15 @@ def run(request: AMLRequest) -> AMLResponse:
 
 
 def answer(body: dict[str, Any], status: int) -> AMLResponse:
-    """Build a response that names the model and the image that gave it."""
+    """Build a response, with the headers that identify the model and the image."""
     content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     return AMLResponse(content, status, identity | {"Content-Type": "application/json"})
 
 
 def read_rows(body: bytes) -> NDArray[np.float64]:
-    """Read rows of 10 finite numbers each, shape (rows, 10).
+    """Read rows of 10 finite numbers each; the array has shape (rows, 10).
 
-    A row is a list in the order of COLUMNS or an object with their names.
-    Raises BadInputError with the place of the first fault.
+    A row is a list in the order of COLUMNS, or an object with their names. Raises BadInputError for the first fault.
     """
     try:
         rows = orjson.loads(body)["data"]
@@ -64,43 +63,44 @@ def read_rows(body: bytes) -> NDArray[np.float64]:
         raise BadInputError('the body must be an object with "data"') from None
     if not isinstance(rows, list) or not rows:
         raise BadInputError('"data" must be a list with at least one row')
-    named = any(isinstance(row, dict) for row in rows)
-    values = [ordered(row, place) for place, row in enumerate(rows)] if named else rows
-    return check(values, doubtful=b"true" in body or b"false" in body)
+    has_names = any(isinstance(row, dict) for row in rows)
+    values = [_in_order(row, index) for index, row in enumerate(rows)] if has_names else rows
+    return _check(values, has_booleans=b"true" in body or b"false" in body)
 
 
-def ordered(row: Any, place: int) -> list[Any]:
-    """Put a row with names into the order of COLUMNS."""
+def _in_order(row: Any, index: int) -> list[Any]:
+    """Return the values of a row with names, in the order of COLUMNS."""
     if not isinstance(row, dict):
-        raise BadInputError(f"row {place} must have names, as other rows do")
+        raise BadInputError(f"row {index} must have names, as other rows do")
     for name in row.keys() ^ set(COLUMNS):
-        raise BadInputError(f"row {place} has {'an unknown' if name in row else 'no'} column {name!r}")
+        raise BadInputError(f"row {index} has {'an unknown' if name in row else 'no'} column {name!r}")
     return [row[name] for name in COLUMNS]
 
 
-def check(rows: list[Any], doubtful: bool) -> NDArray[np.float64]:
-    """Turn rows into an array, and go through them cell by cell only to name a fault, or to find truth values.
+def _check(rows: list[Any], has_booleans: bool) -> NDArray[np.float64]:
+    """Return rows as an array. Raises BadInputError for the first fault.
 
-    NumPy takes those for numbers, so rows that may have some are `doubtful`.
+    Checking each cell in Python is slow. It happens only to name a fault, or if there may be booleans, which NumPy
+    converts to numbers.
     """
-    values = array_of(rows)
-    if values is not None and not doubtful:
+    values = _to_array(rows)
+    if values is not None and not has_booleans:
         return values
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(COLUMNS):
-            raise BadInputError(f"row {place} must be a list of {len(COLUMNS)} numbers")
+            raise BadInputError(f"row {index} must be a list of {len(COLUMNS)} numbers")
         for name, value in zip(COLUMNS, row, strict=True):
             if type(value) not in (int, float) or not math.isfinite(value):
                 raise BadInputError(
-                    f"row {place}, column {name!r} must be a finite number, not {orjson.dumps(value).decode()}"
+                    f"row {index}, column {name!r} must be a finite number, not {orjson.dumps(value).decode()}"
                 )
     if values is None:
-        raise BadInputError('"data" holds a number that is too large')
+        raise BadInputError('"data" contains a number that is too large')
     return values
 
 
-def array_of(rows: list[Any]) -> NDArray[np.float64] | None:
-    """Turn rows into an array, or None where it is not one of finite numbers in as many columns as there are."""
+def _to_array(rows: list[Any]) -> NDArray[np.float64] | None:
+    """Return rows as an array, or None if they are not rows of finite numbers with the right length."""
     try:
         values = np.array(rows)
     except ValueError:

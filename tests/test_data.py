@@ -271,7 +271,7 @@ def test_rows_without_a_value_that_may_be_missing_are_left_out(tmp_path: Path) -
         command = [sys.executable, tmp_path / "model/train.py", "--data", write(tmp_path / "some.csv", rows)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
 
-    assert "2 of 442 rows lack a value and are left out" in train(5, 9).stdout
+    assert "2 of 442 rows lack a value and are dropped" in train(5, 9).stdout
     counts = [json.loads((tmp_path / "outputs" / name).read_bytes()) for name in ("data.json", "holdout.json")]
     assert counts[0]["rows"] + len(counts[1]["target"]) == 440
     refused = train(*range(20, 30))
