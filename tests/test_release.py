@@ -112,6 +112,13 @@ def test_a_second_release_runs_no_step(released: Project, again: str) -> None:
     assert set(states(released).values()) == {"fresh"}
 
 
+def test_force_runs_a_fresh_step_and_no_other(released: Project) -> None:
+    shown = released.invoke("test", "--force")
+    assert re.search(r"^test +done ", shown, re.MULTILINE)
+    assert len(re.findall(r"^\w+ +fresh ", shown, re.MULTILINE)) == len(STEPS) - 1
+    assert re.search(r"^test +fresh ", released.invoke("test"), re.MULTILINE)
+
+
 def test_a_second_release_changes_no_record_and_no_server(released: Project) -> None:
     folder = released.root / "artifacts/local"
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("*.json")}

@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from lib.errors import ReleaseError
 from lib.release import smoke
-from lib.webservice import identity
+from lib.webservice import identity, same
 from tests.support.project import free_port
 
 KEYS = ("first-key-" + "a" * 32, "second-key-" + "b" * 32)
@@ -50,6 +51,24 @@ class Service:
         if fault := self.fault(body):
             return self.refused(fault), {"message": fault}
         return 200, {"result": self.predict(json.loads(body)["data"])}
+
+
+class Timed(Service):
+    """Measures itself how long it takes for each answer, without the way to it and back."""
+
+    def __init__(self) -> None:
+        self.answered_in_ms: list[float] = []
+
+    def answer(self, authorization: str, body: bytes | None) -> tuple[int, Any]:
+        begin = time.perf_counter()
+        answer = super().answer(authorization, body)
+        self.answered_in_ms.append((time.perf_counter() - begin) * 1000)
+        return answer
+
+
+class InLists(Service):
+    def predict(self, rows: list[Any]) -> list[Any]:
+        return [[prediction] for prediction in super().predict(rows)]
 
 
 class ErrorsAsSuccess(Service):
@@ -248,6 +267,7 @@ def test_a_service_that_does_all_as_it_should_passes_every_check(serve: Callable
         (OneTooFew(), {ROWS_RIGHT, SECOND}),
         (NotANumber(), {ROWS_RIGHT, SECOND}),
         (Text(), {ROWS_RIGHT, SECOND}),
+        (InLists(), {ROWS_RIGHT, SECOND}),
         (Swapped(), {ROWS_RIGHT}),
         (NoKeyCheck(), {NO_KEY, WRONG_KEY}),
         (AnyKey(), {WRONG_KEY}),
@@ -279,9 +299,13 @@ def test_a_service_that_is_not_there_fails_every_check() -> None:
 
 
 def test_latency_is_measured_on_answers(serve: Callable[[Service], str]) -> None:
-    times = smoke.latencies_ms(serve(Service()), KEYS[0], ROWS)
-    assert len(times) == smoke.REQUESTS
-    assert min(times) > 0
+    service = Timed()
+    uri, begin = serve(service), time.perf_counter()
+    latencies = smoke.latencies_ms(uri, KEYS[0], ROWS)
+    elapsed_ms = (time.perf_counter() - begin) * 1000
+    assert len(latencies) == len(service.answered_in_ms) == smoke.REQUESTS
+    assert sum(service.answered_in_ms) < sum(latencies) < elapsed_ms
+    assert all(answer < latency for answer, latency in zip(service.answered_in_ms, latencies, strict=True))
 
 
 @pytest.mark.parametrize("service", [EndsEarly(), FailsEarly()], ids=lambda value: type(value).__name__)
@@ -290,3 +314,37 @@ def test_a_service_that_fails_while_its_latency_is_measured_is_a_release_error(
 ) -> None:  # only a release error brings the last version back
     with pytest.raises(ReleaseError):
         smoke.latencies_ms(serve(service), KEYS[0], ROWS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (220.0, 220.0000000001),
+        (220, 220.0),
+        (0.0, 1e-13),
+        ("type-1", "type-1"),
+        ([1.0, [2.0, "a"]], [1.0, [2.0, "a"]]),
+        (None, None),
+    ],
+)
+def test_predictions_are_the_same_within_nine_digits(one: Any, other: Any) -> None:
+    assert same(one, other)
+    assert same(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (220.0, 220.000001),
+        (220.0, -220.0),
+        ("type-1", "type-2"),
+        ("220", 220),
+        ([220.0], 220.0),
+        ([1.0, 2.0], [1.0]),
+        ([1.0, 2.0], [1.0, 3.0]),
+        (None, 0.0),
+    ],
+)
+def test_other_predictions_are_not_the_same(one: Any, other: Any) -> None:
+    assert not same(one, other)
+    assert not same(other, one)

@@ -1,9 +1,11 @@
 """The local workspace's database and its files by content: damage is told, and two releases can use them at once."""
 
 import contextlib
+import fcntl
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,6 +150,16 @@ def test_threads_take_turns_on_one_connection(tmp_path: Path) -> None:
         assert set(map(tuple, pool.map(read, range(4000)))) == {(1,)}
 
 
+@pytest.mark.parametrize("statement", [Store.all, Store.do], ids=["read", "write"])
+def test_a_thread_waits_for_its_turn_to_read_and_to_write(tmp_path: Path, statement: Callable[..., object]) -> None:
+    with open_store(tmp_path / "workspace.db") as store, ThreadPoolExecutor(1) as pool:
+        with store.turn:
+            waiting = pool.submit(statement, store, "DELETE FROM runs")
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+        waiting.result()
+
+
 def test_a_writer_waits_for_another_transaction(tmp_path: Path) -> None:
     path = tmp_path / "workspace.db"
 
@@ -211,3 +223,20 @@ def test_a_workspace_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path)
     for _ in range(2):
         with open_store(path) as store:
             assert store.all("SELECT run_id, place FROM runs") == [{"run_id": "run", "place": {}}]
+
+
+def test_a_release_waits_while_another_one_opens_the_workspace(tmp_path: Path) -> None:
+    # It may be adding tables or columns to it, which must not be done twice.
+    def open_one() -> None:
+        with open_store(tmp_path / "workspace.db") as store:
+            add_model(store, "diabetes", 1)
+
+    opening = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(opening, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(open_one)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        assert not (tmp_path / "workspace.db").exists()
+        os.close(opening)
+        waiting.result()
