@@ -197,7 +197,7 @@ def test_data_go_along_with_a_run_and_are_refused_where_they_are_too_large(proje
     with (project.root / "mine.csv").open("ab") as file:
         file.truncate(301 << 20)
     found = error(project, "train", expect=1)
-    assert "mine.csv has 301 MB; Azure ML takes 300 MB along with a run" in found
+    assert "mine.csv has 301 MB; Azure ML accepts 300 MB with a run" in found
     project.edit(TOML, 'compute = "cluster"', 'compute = "local"')
     assert "mine.csv is refused: 1 fault in the file" in error(project, "train", expect=1, lines=8)
 
@@ -327,7 +327,7 @@ def test_a_run_that_goes_on_is_taken_up(project: AzureProject, sdk: Sdk, end: st
     (run,) = runs(sdk, project)
     assert run["status"] == "Running"
     with project.start("train") as process:
-        shown(process, f"takes up run {run['id']}")
+        shown(process, f"continues with run {run['id']}")
         go.touch()
         output, _ = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 0, output

@@ -333,7 +333,7 @@ def test_an_aks_cluster_is_created_once_and_only_where_that_is_allowed(
 
 def spoil(ground: AzureWorkspace, run_id: str, name: str) -> None:
     """Put something else in the place of a run's file, past everything that would notice."""
-    workspace: Any = ground.platform.connected()  # type: ignore[attr-defined]
+    workspace: Any = ground.platform.connect()  # type: ignore[attr-defined]
     scope = workspace.get_details()["id"]
     place = f"artifact/v2.0{scope}/artifacts/batch/metadata/ExperimentRun/dcid.{run_id}"
     with requests.Session() as session:

@@ -1,4 +1,4 @@
-"""Who we are to Azure: the service principal of .env, the Azure CLI's login, or a person at a terminal."""
+"""Sign in to Azure: with the service principal of .env, with the Azure CLI's login, or in a browser."""
 
 import json
 import shutil
@@ -16,76 +16,68 @@ from azureml.exceptions import AuthenticationException
 from msal.exceptions import MsalError
 
 from lib.errors import ReleaseError
-from lib.platforms.azureml.faults import patiently
+from lib.platforms.azureml.retry import retrying
 from lib.settings import Env
 
 ORDER = "service principal of .env, then the Azure CLI's login, then signing in at a terminal"
 MANAGEMENT = "https://management.core.windows.net/"
 CLI_LIMIT_S = 60
-EARLY_S = 300
+RENEW_EARLY_S = 300
 
 
 class CliTokens:
-    """Tokens of the Azure CLI's login, kept for as long as they hold."""
+    """Tokens of the Azure CLI's login. Each is used until shortly before it expires."""
 
     def __init__(self, program: str, tenant: str | None) -> None:
-        self.program = program
-        self.tenant = ["--tenant", tenant] if tenant else []
-        self.kept: dict[str, tuple[str, float]] = {}
+        self._program = program
+        self._tenant = ["--tenant", tenant] if tenant else []
+        self._tokens: dict[str, tuple[str, float]] = {}
 
     def get(self, audience: str) -> str:
-        """Return a token for an audience. Raises AuthenticationException where nobody is logged in."""
-        token, until = self.kept.get(audience, ("", 0.0))
-        if until - EARLY_S < time.time():
-            token, until = self.ask(audience)
-            self.kept[audience] = token, until
+        """Return a token for an audience. Raises AuthenticationException if the CLI is not signed in."""
+        token, expires = self._tokens.get(audience, ("", 0.0))
+        if expires - RENEW_EARLY_S < time.time():
+            token, expires = self._request(audience)
+            self._tokens[audience] = token, expires
         return token
 
-    def hold(self) -> bool:
-        """Tell whether anybody is logged in."""
+    def available(self) -> bool:
+        """Return whether the CLI is signed in."""
         try:
             return bool(self.get(MANAGEMENT))
         except AuthenticationException:
             return False
 
-    def ask(self, audience: str) -> tuple[str, float]:
-        """Ask the CLI for a token and the time at which it ends."""
-        command = [
-            self.program,
-            "account",
-            "get-access-token",
-            "--resource",
-            audience,
-            *self.tenant,
-            "--output",
-            "json",
-        ]
+    def _request(self, audience: str) -> tuple[str, float]:
+        """Return a new token, and when it expires."""
+        options = ["--resource", audience, *self._tenant, "--output", "json"]
+        command = [self._program, "account", "get-access-token", *options]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=CLI_LIMIT_S, check=False)
+            process = subprocess.run(command, capture_output=True, text=True, timeout=CLI_LIMIT_S, check=False)
         except subprocess.TimeoutExpired:
             raise ReleaseError(f"the Azure CLI did not answer within {CLI_LIMIT_S} s\nTry `az account show`") from None
-        if done.returncode:
-            raise AuthenticationException(f"the Azure CLI: {done.stderr.strip().removeprefix('ERROR: ')}")
-        found = json.loads(done.stdout)
-        return found["accessToken"], float(found.get("expires_on") or time.time() + 2 * EARLY_S)
+        if process.returncode:
+            raise AuthenticationException(f"the Azure CLI: {process.stderr.strip().removeprefix('ERROR: ')}")
+        answer = json.loads(process.stdout)
+        return answer["accessToken"], float(answer.get("expires_on") or time.time() + 2 * RENEW_EARLY_S)
 
 
 def sign_in(env: Env) -> tuple[Any, str]:
-    """Return credentials that Azure accepts, and what they are. Raises ReleaseError."""
+    """Return credentials that Azure accepts, and a description of them. Raises ReleaseError."""
 
-    def ask() -> tuple[Any, str]:
+    def attempt() -> tuple[Any, str]:
         try:
-            auth, who = choose(env)
+            auth, description = _choose(env)
             auth.get_authentication_header()
-        except (ValueError, MsalError) as error:  # what the sign-in library raises, for a wrong tenant too
+        except (ValueError, MsalError) as error:  # msal raises these, for an unknown tenant too
             raise AuthenticationException(str(error)) from None
-        return auth, who
+        return auth, description
 
-    return patiently("signing in to Azure", ask)
+    return retrying("signing in to Azure", attempt)
 
 
-def choose(env: Env) -> tuple[Any, str]:
-    """Return the first credentials that there are, and what they are. Raises ReleaseError where there are none."""
+def _choose(env: Env) -> tuple[Any, str]:
+    """Return the first credentials that exist, and a description. Raises ReleaseError if there are none."""
     secret, client = env.azure_client_secret, env.azure_client_id
     tenant = env.azure_tenant_id
     if secret:
@@ -94,7 +86,7 @@ def choose(env: Env) -> tuple[Any, str]:
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if program := shutil.which("az"):
         tokens = CliTokens(program, tenant)
-        if not at_terminal or tokens.hold():
+        if not at_terminal or tokens.available():
             return TokenAuthentication(tokens.get), "the Azure CLI's login"
     if at_terminal:
         return InteractiveLoginAuthentication(tenant_id=tenant), "a person at this terminal"

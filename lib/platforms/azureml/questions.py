@@ -1,4 +1,4 @@
-"""What a person is asked before a release can go to Azure: the workspace, and who they are."""
+"""The questions of `invoke setup` about Azure: the workspace and the sign-in."""
 
 import json
 import os
@@ -20,16 +20,16 @@ TEXTS = {
     "location": "Region",
 }
 ABOUT = """
-Your Azure ML workspace. What costs money there: an AKS cluster by the hour, also when nobody calls it, a container
-instance by the second, a training cluster while it trains. None is made unless azureml.create in config/release.toml
-names it."""
+Your Azure ML workspace. Some things in it cost money: an AKS cluster by the hour, even if nobody calls it, a container
+instance by the second, a training cluster while it trains. A release creates a workspace or a cluster only if
+azureml.create in config/release.toml lists it."""
 SIGN_IN = """
-Nobody is signed in by the Azure CLI. `az login` does that, or your browser opens when a task needs it; a service
-principal is for machines that nobody sits at."""
+The Azure CLI is not signed in. Run `az login`, or sign in with your browser when a task asks for it. A service
+principal is for machines without a person, such as CI."""
 
 
 def location(value: str) -> str:
-    """Take a region by its name, or as Azure shows it to people: West Europe."""
+    """Accept a region's name (westeurope) and its display name (West Europe)."""
     return like(r"[a-z]{2,}[a-z0-9]*", "a region such as westeurope")(value.lower().replace(" ", ""))
 
 
@@ -43,23 +43,23 @@ RULES: dict[str, Rule] = {
 
 
 def topics(files: SettingsFiles) -> Iterator[Topic]:
-    """Give what is left to ask."""
-    account = cli_account() if left_to_ask(files) or not files.variable("AZURE_CLIENT_SECRET") else {}
-    known = f"\nThe Azure CLI is signed in to {account['name']}." if account else ""
-    yield Topic(ABOUT + known, workspace(files, account))
-    yield Topic("" if account else SIGN_IN, principal(files, account))
+    """Yield the questions that the settings do not answer yet."""
+    account = _cli_account() if _unanswered(files) or not files.variable("AZURE_CLIENT_SECRET") else {}
+    signed_in = f"\nThe Azure CLI is signed in to {account['name']}." if account else ""
+    yield Topic(ABOUT + signed_in, _workspace(files, account))
+    yield Topic("" if account else SIGN_IN, _principal(files, account))
 
 
-def workspace(files: SettingsFiles, account: dict[str, str]) -> Generator[Question, str, Answers]:
-    """Ask for the workspace as a whole where it was never said, else for what Azure would not take."""
+def _workspace(files: SettingsFiles, account: dict[str, str]) -> Generator[Question, str, Answers]:
+    """Ask for the whole workspace if it was never named, else only for values that Azure would reject."""
     answers: Answers = {}
-    left = left_to_ask(files)
-    for name in left:
-        current = files.variable(variable(name)) or str(files.workspace.get(name, ""))
+    names = _unanswered(files)
+    for name in names:
+        current = files.variable(_variable(name)) or str(files.workspace.get(name, ""))
         proposed = current if holds(RULES[name], current) else account.get("id", "") * (name == "subscription_id")
-        place = Setting(DOTENV, variable(name)) if files.variable(variable(name)) else Setting(WORKSPACE, name)
+        place = Setting(DOTENV, _variable(name)) if files.variable(_variable(name)) else Setting(WORKSPACE, name)
         answers[place] = yield Question(TEXTS[name], RULES[name], proposed)
-    if "subscription_id" in left and not (files.root / "config/aks_webservice.json").exists():
+    if "subscription_id" in names and not (files.root / "config/aks_webservice.json").exists():
         current = files.release.get("azureml", {}).get("aks", {}).get("name", "release-aks")
         rule = like("[a-zA-Z][a-zA-Z0-9-]{1,14}[a-zA-Z0-9]", "3 to 16 letters, digits and -")
         answers[Setting(RELEASE, "azureml.aks.name")] = yield Question(
@@ -68,24 +68,24 @@ def workspace(files: SettingsFiles, account: dict[str, str]) -> Generator[Questi
     return answers
 
 
-def left_to_ask(files: SettingsFiles) -> list[str]:
-    """Return what is not said, or wrong, and not set in the environment, where no file would change it."""
+def _unanswered(files: SettingsFiles) -> list[str]:
+    """Return the names whose value is missing or wrong. An environment variable counts: no file could override it."""
     wrong = [
         name
         for name, rule in RULES.items()
-        if not holds(rule, files.variable(variable(name)) or str(files.workspace.get(name, "")))
+        if not holds(rule, files.variable(_variable(name)) or str(files.workspace.get(name, "")))
     ]
-    asked = list(RULES) if "subscription_id" in wrong else wrong
-    return [name for name in asked if not os.environ.get(variable(name))]
+    names = list(RULES) if "subscription_id" in wrong else wrong
+    return [name for name in names if not os.environ.get(_variable(name))]
 
 
-def variable(name: str) -> str:
-    """Return the variable that goes before a key of config.json."""
+def _variable(name: str) -> str:
+    """Return the environment variable that overrides a key of config.json."""
     return f"AZURE_{name.upper()}"
 
 
-def principal(files: SettingsFiles, account: dict[str, str]) -> Generator[Question, str, Answers]:
-    """Ask for a service principal where nobody is signed in, and for what is missing of one."""
+def _principal(files: SettingsFiles, account: dict[str, str]) -> Generator[Question, str, Answers]:
+    """Ask for a service principal if the Azure CLI is not signed in, and for missing parts of one."""
     answers: Answers = {}
     client = files.variable("AZURE_CLIENT_ID")
     if client is None and not account:
@@ -98,14 +98,14 @@ def principal(files: SettingsFiles, account: dict[str, str]) -> Generator[Questi
     return answers
 
 
-def cli_account() -> dict[str, str]:
-    """Return what the Azure CLI knows of the account it is signed in with; nothing where it is not, or not there."""
+def _cli_account() -> dict[str, str]:
+    """Return the account that the Azure CLI is signed in to; an empty dict if it is not signed in or not installed."""
     program = shutil.which("az")
     if not program:
         return {}
     command = [program, "account", "show", "--output", "json"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CLI_LIMIT_S, check=False)
-        return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+        process = subprocess.run(command, capture_output=True, text=True, timeout=CLI_LIMIT_S, check=False)
+        return dict(json.loads(process.stdout)) if process.returncode == 0 else {}
     except (subprocess.TimeoutExpired, ValueError):
         return {}

@@ -1,4 +1,4 @@
-"""Training runs: submitted, followed, and read back from the run history."""
+"""Training runs on Azure ML: submitted, followed, and read back from the run history."""
 
 import contextlib
 import datetime
@@ -15,15 +15,15 @@ from typing import Any
 
 import msgspec
 import requests
-from azureml.core import Experiment, Run, ScriptRunConfig, Workspace
+from azureml.core import Experiment, ScriptRunConfig, Workspace
+from azureml.core import Run as AzureRun
 
 from lib.errors import ReleaseError
 from lib.files import source_files
 from lib.platforms.azureml import computes, environments
-from lib.platforms.azureml.faults import BROKEN, SDK_ERRORS, explained, patiently, status
+from lib.platforms.azureml.retry import DISCONNECTED, SDK_ERRORS, retrying, status, translated
 from lib.platforms.azureml.workspace import MADE_BY
-from lib.platforms.base import Job, Place, Tell
-from lib.platforms.base import Run as CompletedRun
+from lib.platforms.base import Job, Place, Run, Tell
 from lib.platforms.blobs import Blobs
 from lib.platforms.outputs import OUTPUTS, missing, read_metrics
 from lib.settings import SECRETS, Settings
@@ -31,115 +31,129 @@ from lib.settings import SECRETS, Settings
 FINAL = ("Completed", "Failed", "Canceled", "NotResponding")
 FIRST_POLL_S, LONGEST_POLL_S = 0.5, 10.0
 LOGS = ("user_logs/std_log.txt", "azureml-logs/70_driver_log.txt")
-SHOWN_LINES = 5
-SNAPSHOT_BYTES = 300 << 20  # azureml-core's own limit, which it checks when all has been copied
-SENT = "data"  # the folder of a run's snapshot with the data
+LOG_LINES = 5
+SNAPSHOT_BYTES = 300 << 20  # azureml-core's limit; it checks only after it has copied everything
+DATA_FOLDER = "data"  # the folder of a run's snapshot that holds the training file
 
 
 class Runs:
-    """The runs of one experiment. A completed run counts once the tag `outputs` names its outputs by their content."""
+    """The runs of one experiment. A completed run counts once its tag `outputs` names the digests of its outputs."""
 
     def __init__(self, workspace: Callable[[], Workspace], settings: Settings, blobs: Blobs) -> None:
-        self.workspace = workspace
-        self.settings = settings
-        self.blobs = blobs
+        self._workspace = workspace
+        self._settings = settings
+        self._blobs = blobs
 
-    @property
-    def experiment(self) -> Experiment:
-        """Return the experiment; Azure creates it when it is first named."""
-        name = self.settings.release.model.experiment
-        return patiently(f"experiment {name}", lambda: Experiment(self.workspace(), name))
+    def find(self, fingerprint: str) -> Run | None:
+        return next((_as_run(run) for run in self._query(fingerprint) if "outputs" in run.tags), None)
 
-    def of(self, fingerprint: str) -> list[Run]:
-        """Return the runs of a fingerprint, the latest first."""
-        experiment = self.experiment
-        return patiently("the run history", lambda: list(Run.list(experiment, tags={"fingerprint": fingerprint})))
-
-    def find(self, fingerprint: str) -> CompletedRun | None:
-        """Return a completed run whose outputs are known."""
-        return next((completed(run) for run in self.of(fingerprint) if "outputs" in run.tags), None)
-
-    def running(self, fingerprint: str) -> str | None:
-        """Return the id of a run that goes on, or that has completed without anyone reading its outputs."""
-        return next((run.id for run in self.of(fingerprint) if unfinished(run)), None)
-
-    def train(self, job: Job, tell: Tell) -> CompletedRun:
-        """Take up a run of this job that goes on, or submit one; wait for it and read its outputs."""
-        going = [run for run in self.of(job.fingerprint) if unfinished(run)]
-        late = [run for run in going if age_s(run) > job.timeout_s and run.status not in FINAL]
+    def train(self, job: Job, tell: Tell) -> Run:
+        unfinished = [run for run in self._query(job.fingerprint) if _is_unfinished(run)]
+        late = [run for run in unfinished if _age_s(run) > job.timeout_s and run.status not in FINAL]
         for run in late:
             self.cancel(run.id)
-        chosen = next((run for run in going if run not in late), None)
-        if chosen is not None:
-            tell(f"takes up run {chosen.id}, which was {chosen.status}")
-        return self.complete(chosen or self.submit(job), job, tell)
+        current = next((run for run in unfinished if run not in late), None)
+        if current is not None:
+            tell(f"continues with run {current.id}, which was {current.status}")
+        return self._complete(current or self._start(job), job, tell)
 
-    def submit(self, job: Job) -> Run:
-        """Submit a snapshot of model/ to its compute."""
-        workspace, settings = self.workspace(), self.settings
+    def running(self, fingerprint: str) -> str | None:
+        return next((run.id for run in self._query(fingerprint) if _is_unfinished(run)), None)
+
+    def cancel(self, run_id: str) -> None:
+        run = self.get(run_id)
+        retrying(f"cancelling run {run_id}", run.cancel)
+
+    def output(self, run_id: str, filename: str) -> Path:
+        run = self.get(run_id)
+        sha256 = json.loads(run.tags.get("outputs", "{}")).get(filename)
+        if sha256 is None:
+            raise ReleaseError(f"run {run_id} has no output {filename}\n`invoke train --force` makes a new run")
+        if not self._blobs.place(sha256).exists() and self._download(run, filename) != sha256:
+            raise ReleaseError(f"{filename} of run {run_id} is damaged\n`invoke train --force` makes a new run")
+        return self._blobs.read(sha256, f"{filename} of run {run_id}")
+
+    def get(self, run_id: str) -> AzureRun:
+        """Return the SDK's object of a run. Raises ReleaseError if the run does not exist."""
+        experiment = self._experiment
+        try:
+            return retrying(f"run {run_id}", lambda: AzureRun(experiment, run_id))
+        except ReleaseError as error:
+            if "not found" not in str(error):
+                raise
+            raise ReleaseError(f"run {run_id} is not in the workspace\n`invoke train` makes a new one") from None
+
+    @property
+    def _experiment(self) -> Experiment:
+        """Return the experiment. The SDK creates it if it does not exist."""
+        name = self._settings.release.model.experiment
+        return retrying(f"experiment {name}", lambda: Experiment(self._workspace(), name))
+
+    def _query(self, fingerprint: str) -> list[AzureRun]:
+        """Return the runs with a fingerprint, the newest first."""
+        experiment = self._experiment
+        return retrying("the run history", lambda: list(AzureRun.list(experiment, tags={"fingerprint": fingerprint})))
+
+    def _start(self, job: Job) -> AzureRun:
+        """Submit a snapshot of model/ to the job's compute."""
+        workspace, settings = self._workspace(), self._settings
         conda_file = settings.root / "config/conda_dependencies.yml"
-        made = environments.for_training(settings.release.model.name, conda_file, job.compute)
-        environment = environments.registered(workspace, made)
+        specification = environments.for_training(settings.release.model.name, conda_file, job.compute)
+        environment = environments.registered(workspace, specification)
         here = job.compute in ("local", "env")
         target: Any = "local" if here else computes.training_target(workspace, settings, job.compute)
         place = Place(
             compute=job.compute,
             host=platform.node() if here else target.name,
-            python=environments.python_of(made),
-            environment="" if job.compute == "local" else f"{made.name}:{made.version}",
+            python=environments.python_version(specification),
+            environment="" if job.compute == "local" else f"{specification.name}:{specification.version}",
         )
-        told = {"fingerprint": job.fingerprint, "commit": job.commit, "place": msgspec.json.encode(place).decode()}
-        sent = None if here else job.data
-        with snapshot(settings.root / "model", sent) as folder, without_secrets(), explained("submitting the run"):
+        tags = {"fingerprint": job.fingerprint, "commit": job.commit, "place": msgspec.json.encode(place).decode()}
+        upload = None if here else job.data
+        with _snapshot(settings.root / "model", upload) as folder, _without_secrets(), translated("submitting the run"):
             configuration = ScriptRunConfig(
                 source_directory=str(folder),
                 script="train.py",
-                arguments=job.arguments(Path(SENT) / sent.name if sent else job.data),
+                arguments=job.arguments(Path(DATA_FOLDER) / upload.name if upload else job.data),
                 compute_target=target,
                 environment=environment,
                 max_run_duration_seconds=None if here else max(1, int(job.timeout_s)),
             )
-            return self.submitted(configuration, MADE_BY | told)
+            return self._submit(configuration, MADE_BY | tags)
 
-    def submitted(self, configuration: ScriptRunConfig, tags: dict[str, str]) -> Run:
-        """Submit once: where the answer is lost, the run history says whether there is a run."""
-        run_id = f"{self.settings.release.model.experiment}_{uuid.uuid4().hex}"
+    def _submit(self, configuration: ScriptRunConfig, tags: dict[str, str]) -> AzureRun:
+        """Submit once: if the answer is lost, the run history says whether the run exists."""
+        run_id = f"{self._settings.release.model.experiment}_{uuid.uuid4().hex}"
         try:
-            return self.experiment.submit(configuration, tags=tags, run_id=run_id)
+            return self._experiment.submit(configuration, tags=tags, run_id=run_id)
         except SDK_ERRORS as error:
-            if status(error) != BROKEN:
+            if status(error) != DISCONNECTED:
                 raise
-            begun = self.get(run_id)
-            if configuration.run_config.target == "local":  # what was to run on this machine was in the lost answer
+            run = self.get(run_id)
+            if configuration.run_config.target == "local":  # the lost answer held the package to run on this machine
                 self.cancel(run_id)
                 raise
-            patiently(f"the tags of run {run_id}", lambda: begun.set_tags(tags))
-            return begun
+            retrying(f"the tags of run {run_id}", lambda: run.set_tags(tags))
+            return run
 
-    def complete(self, run: Run, job: Job, tell: Tell) -> CompletedRun:
-        """Wait for a run, telling its log; keep its outputs. Raises ReleaseError where it does not complete."""
+    def _complete(self, run: AzureRun, job: Job, tell: Tell) -> Run:
+        """Wait for a run, pass its log to `tell`, and keep its outputs. Raises ReleaseError if it does not complete."""
         log = Log(tell)
-        status, details = self.wait(run, job, log)
+        status, details = self._wait(run, job, log)
         if status != "Completed":
-            raise ReleaseError(failure(run, job, status, details, log))
-        outputs, metrics = self.collect(run)
-        for name, value in metrics.items():
-            if name not in patiently("the run's metrics", run.get_metrics):
-                patiently(f"metric {name}", lambda name=name, value=value: run.log(name, value))  # type: ignore[misc]
-        patiently("the run's metrics", run.flush)
-        found = patiently("the run's metrics", run.get_metrics)
-        if missing := [name for name in metrics if name not in found]:
-            raise ReleaseError(f"run {run.id} has no metric {', '.join(missing)} in its history\nTry again later")
+            raise ReleaseError(_failure(run, job, status, details, log))
+        outputs, metrics = self._collect(run)
+        self._log_metrics(run, metrics)
         read_back = {"outputs": json.dumps(outputs), "metrics": json.dumps(metrics), "data": outputs["data.json"]}
-        patiently("the run's tags", lambda: run.set_tags(read_back))
-        return CompletedRun(run_id=run.id, place=place_of(run), metrics=metrics, outputs=outputs)
+        retrying("the run's tags", lambda: run.set_tags(read_back))
+        return Run(run_id=run.id, place=_place(run), metrics=metrics, outputs=outputs)
 
-    def wait(self, run: Run, job: Job, log: "Log") -> tuple[str, dict[str, Any]]:
-        """Wait until a run has ended, for as long as its job may take."""
+    def _wait(self, run: AzureRun, job: Job, log: "Log") -> tuple[str, dict[str, Any]]:
+        """Wait until a run has ended, for at most the job's time limit."""
         poll_s = FIRST_POLL_S
         until = time.monotonic() + job.timeout_s
         while True:
-            details = patiently(f"run {run.id}", run.get_details)
+            details = retrying(f"run {run.id}", run.get_details)
             log.follow(details.get("logFiles") or {})
             if details["status"] in FINAL:
                 return details["status"], details
@@ -152,148 +166,133 @@ class Runs:
             time.sleep(min(poll_s, max(0.01, until - time.monotonic())))
             poll_s = min(poll_s * 1.5, LONGEST_POLL_S)
 
-    def collect(self, run: Run) -> tuple[dict[str, str], dict[str, float]]:
-        """Download a run's outputs; return their digests, and the metrics. Raises ReleaseError where one is missing."""
-        names = {name.removeprefix("./") for name in patiently(f"the files of run {run.id}", run.get_file_names)}
-        if lacking := [filename for filename in OUTPUTS if f"outputs/{filename}" not in names]:
-            patiently("the run's tags", lambda: run.tag("incomplete", lacking[0]))
-            raise missing(lacking[0])
-        kept = {filename: self.download(run, filename) for filename in OUTPUTS}
-        return kept, read_metrics(self.blobs.read(kept["metrics.json"], "metrics.json"))
+    def _collect(self, run: AzureRun) -> tuple[dict[str, str], dict[str, float]]:
+        """Keep a run's outputs as blobs; return their digests and the metrics. Raises ReleaseError if one is gone."""
+        names = {name.removeprefix("./") for name in retrying(f"the files of run {run.id}", run.get_file_names)}
+        if absent := [filename for filename in OUTPUTS if f"outputs/{filename}" not in names]:
+            retrying("the run's tags", lambda: run.tag("incomplete", absent[0]))
+            raise missing(absent[0])
+        digests = {filename: self._download(run, filename) for filename in OUTPUTS}
+        return digests, read_metrics(self._blobs.read(digests["metrics.json"], "metrics.json"))
 
-    def download(self, run: Run, filename: str) -> str:
-        """Download one output and return its sha256."""
+    def _log_metrics(self, run: AzureRun, metrics: dict[str, float]) -> None:
+        """Write the metrics into the run's history. Raises ReleaseError if the history then lacks one.
+
+        They are read back, because the SDK hides errors of the metric service and returns no metrics instead.
+        """
+        for name, value in metrics.items():
+            if name not in retrying("the run's metrics", run.get_metrics):
+                retrying(f"metric {name}", lambda name=name, value=value: run.log(name, value))  # type: ignore[misc]
+        retrying("the run's metrics", run.flush)
+        history = retrying("the run's metrics", run.get_metrics)
+        if absent := [name for name in metrics if name not in history]:
+            raise ReleaseError(f"run {run.id} has no metric {', '.join(absent)} in its history\nTry again later")
+
+    def _download(self, run: AzureRun, filename: str) -> str:
+        """Download an output file and return its sha256."""
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / filename
-            patiently(f"{filename} of run {run.id}", lambda: run.download_file(f"outputs/{filename}", str(place)))
-            return self.blobs.add(place)
-
-    def output(self, run_id: str, filename: str) -> Path:
-        """Return an output, downloaded where it is not here yet, and verified."""
-        run = self.get(run_id)
-        sha256 = json.loads(run.tags.get("outputs", "{}")).get(filename)
-        if sha256 is None:
-            raise ReleaseError(f"run {run_id} has no output {filename}\n`invoke train --force` makes a new run")
-        if not self.blobs.place(sha256).exists() and self.download(run, filename) != sha256:
-            raise ReleaseError(f"{filename} of run {run_id} is damaged\n`invoke train --force` makes a new run")
-        return self.blobs.read(sha256, f"{filename} of run {run_id}")
-
-    def get(self, run_id: str) -> Run:
-        """Return a run. Raises ReleaseError where there is none."""
-        experiment = self.experiment
-        try:
-            return patiently(f"run {run_id}", lambda: Run(experiment, run_id))
-        except ReleaseError as error:
-            if "not found" not in str(error):
-                raise
-            raise ReleaseError(f"run {run_id} is not in the workspace\n`invoke train` makes a new one") from None
-
-    def cancel(self, run_id: str) -> None:
-        """Cancel a run."""
-        run = self.get(run_id)
-        patiently(f"cancelling run {run_id}", run.cancel)
+            path = Path(folder) / filename
+            retrying(f"{filename} of run {run.id}", lambda: run.download_file(f"outputs/{filename}", str(path)))
+            return self._blobs.add(path)
 
 
 class Log:
-    """The log of a run, told line by line as it grows."""
+    """The log of a run, passed on line by line while it grows."""
 
     def __init__(self, tell: Tell) -> None:
-        self.tell = tell
-        self.offset = 0
-        self.rest = b""
-        self.lines: list[str] = []
+        self._tell = tell
+        self._offset = 0
+        self._partial_line = b""
+        self._lines: list[str] = []
 
     def follow(self, files: dict[str, str]) -> None:
-        """Tell what has been added. A log that cannot be read now is read the next time."""
+        """Pass on new lines. A log that cannot be read now is read at the next call."""
         address = next((files[name] for name in LOGS if name in files), None)
         if address is None:
             return
         try:
-            answer = requests.get(address, headers={"Range": f"bytes={self.offset}-"}, timeout=30)
+            answer = requests.get(address, headers={"Range": f"bytes={self._offset}-"}, timeout=30)
         except requests.RequestException:
             return
         if answer.status_code not in (requests.codes.ok, requests.codes.partial_content):
             return
-        new = answer.content if answer.status_code == requests.codes.partial_content else answer.content[self.offset :]
-        self.offset += len(new)
-        *whole, self.rest = (self.rest + new).split(b"\n")
-        for line in whole:
-            self.lines.append(line.decode(errors="replace").rstrip())
-            self.tell(self.lines[-1])
+        partial = answer.status_code == requests.codes.partial_content
+        new = answer.content if partial else answer.content[self._offset :]
+        self._offset += len(new)
+        *lines, self._partial_line = (self._partial_line + new).split(b"\n")
+        for line in lines:
+            self._lines.append(line.decode(errors="replace").rstrip())
+            self._tell(self._lines[-1])
 
     def end(self) -> str:
-        """Return the last lines, for an error."""
-        shown = [line for line in [*self.lines, self.rest.decode(errors="replace")] if line.strip()][-SHOWN_LINES:]
-        return "".join(f"\n  {line}" for line in shown)
+        """Return the last lines, for an error message."""
+        lines = [*self._lines, self._partial_line.decode(errors="replace")]
+        return "".join(f"\n  {line}" for line in [line for line in lines if line.strip()][-LOG_LINES:])
 
 
-def unfinished(run: Run) -> bool:
-    """Tell whether a run is to be waited for, or to be read."""
+def _is_unfinished(run: AzureRun) -> bool:
+    """Return whether a run must still be waited for, or its outputs still be read."""
     return run.status not in FINAL or (run.status == "Completed" and not {"outputs", "incomplete"} & run.tags.keys())
 
 
-def completed(run: Run) -> CompletedRun:
-    """Turn a run's tags into what a release needs to know of it."""
-    return CompletedRun(
+def _as_run(run: AzureRun) -> Run:
+    return Run(
         run_id=run.id,
-        place=place_of(run),
+        place=_place(run),
         metrics=json.loads(run.tags["metrics"]),
         outputs=json.loads(run.tags["outputs"]),
     )
 
 
-def place_of(run: Run) -> Place:
-    """Return where a run was sent to."""
+def _place(run: AzureRun) -> Place:
     return msgspec.json.decode(run.tags.get("place", "{}"), type=Place)
 
 
-def age_s(run: Run) -> float:
-    """Return how long ago a run was created."""
-    details = patiently(f"run {run.id}", run.get_details)
-    begun = details.get("startTimeUtc")
-    if not begun:
+def _age_s(run: AzureRun) -> float:
+    """Return how long ago a run started; 0 if it has not started."""
+    start = retrying(f"run {run.id}", run.get_details).get("startTimeUtc")
+    if not start:
         return 0.0
-    then = datetime.datetime.fromisoformat(begun.replace("Z", "+00:00")[:26].split("+")[0] + "+00:00")
-    return (datetime.datetime.now(datetime.UTC) - then).total_seconds()
+    # Azure writes seven digits of a second's fraction, Python reads six.
+    time_utc = datetime.datetime.fromisoformat(start.replace("Z", "+00:00")[:26].split("+")[0] + "+00:00")
+    return (datetime.datetime.now(datetime.UTC) - time_utc).total_seconds()
 
 
-def failure(run: Run, job: Job, status: str, details: dict[str, Any], log: Log) -> str:
-    """Say how a run ended, with the end of its log."""
+def _failure(run: AzureRun, job: Job, status: str, details: dict[str, Any], log: Log) -> str:
+    """Describe how a run ended, with the end of its log."""
     error = ((details.get("error") or {}).get("error") or {}).get("message") or ""
-    reason = error.splitlines()[0] if error else "Azure does not say why"
-    return f"run {run.id} on {job.compute} is {status}: {reason}{log.end() or last_of(error)}"
-
-
-def last_of(error: str) -> str:
-    """Return the last lines of an error's message."""
-    return "".join(f"\n  {line}" for line in error.splitlines()[1:][-SHOWN_LINES:])
+    reason, *rest = error.splitlines() or ["Azure does not say why"]
+    return f"run {run.id} on {job.compute} is {status}: {reason}" + (
+        log.end() or "".join(f"\n  {line}" for line in rest[-LOG_LINES:])
+    )
 
 
 @contextlib.contextmanager
-def snapshot(folder: Path, data: Path | None) -> Iterator[Path]:
-    """Give a copy of the files of a folder that a user wrote, and of the data: what goes to Azure, and nothing else.
+def _snapshot(folder: Path, data: Path | None) -> Iterator[Path]:
+    """Yield a folder with what is uploaded and nothing else: a folder's source files, and the training file.
 
-    Raises ReleaseError where the data is larger than Azure takes.
+    Raises ReleaseError if the training file is larger than Azure accepts.
     """
     if data and data.stat().st_size > SNAPSHOT_BYTES:
         raise ReleaseError(
-            f"{data} has {data.stat().st_size >> 20} MB; Azure ML takes {SNAPSHOT_BYTES >> 20} MB along with a run\n"
+            f"{data} has {data.stat().st_size >> 20} MB; Azure ML accepts {SNAPSHOT_BYTES >> 20} MB with a run\n"
             'Train on this machine (train.compute = "local" or "env"), or let model/train.py fetch it from a datastore'
         )
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "model"
         for path in source_files(folder):
-            place = Path(made) / "model" / path.relative_to(folder)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
+            target = copy / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
         if data:
-            (Path(made) / "model" / SENT).mkdir(exist_ok=True)
-            shutil.copyfile(data, Path(made) / "model" / SENT / data.name)
-        yield Path(made) / "model"
+            (copy / DATA_FOLDER).mkdir(exist_ok=True)
+            shutil.copyfile(data, copy / DATA_FOLDER / data.name)
+        yield copy
 
 
 @contextlib.contextmanager
-def without_secrets() -> Iterator[None]:
-    """Keep secrets out of the environment of what the SDK starts on this machine."""
+def _without_secrets() -> Iterator[None]:
+    """Hide secrets from the processes that the SDK starts on this machine."""
     hidden = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
     try:
         yield

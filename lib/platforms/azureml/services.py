@@ -1,4 +1,4 @@
-"""Web services on Azure: deployed, updated in place, checked, and put back to what they served where that fails."""
+"""Web services on Azure: deployed, updated in place, checked; if that fails, the previous version is put back."""
 
 import functools
 import re
@@ -13,9 +13,9 @@ from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 from lib.errors import RefusedError, ReleaseError, UnhealthyError
 from lib.files import digest
 from lib.platforms.azureml import computes
-from lib.platforms.azureml.faults import SDK_ERRORS, explained, mentions, patiently, told
 from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
+from lib.platforms.azureml.retry import SDK_ERRORS, explain, mentions, retrying, translated
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Deployment, WebService
 from lib.settings import AksContainers, Secret, Service, Settings
@@ -26,115 +26,147 @@ KEYS = ("Primary", "Secondary")
 
 
 class Services:
-    """The services of one workspace. A service's tags say which image and version it serves, and with what settings."""
+    """The services of one workspace. A service's tags name its image, version and settings' digest."""
 
     def __init__(self, workspace: Callable[[], Workspace], settings: Settings, models: Models, images: Images) -> None:
-        self.workspace = workspace
-        self.settings = settings
-        self.models = models
-        self.images = images
+        self._workspace = workspace
+        self._settings = settings
+        self._models = models
+        self._images = images
 
-    def get(self, name: str) -> Any:
-        """Return a service as the SDK knows it, or None where there is none."""
+    def find(self, service: Service) -> WebService | None:
+        webservice = self._get(service.name)
+        if webservice is None:
+            return None
+        tags = webservice.tags or {}
+        return WebService(
+            name=webservice.name,
+            scoring_uri=webservice.scoring_uri or "",
+            image=tags.get("image", ""),
+            model_version=int(tags.get("model_version", 0)),
+            engine="AKS" if _is_aks(service) else "ACI",
+            trouble=self._trouble(webservice, service),
+        )
+
+    def deploy(self, deployment: Deployment) -> WebService:
+        service = deployment.service
+        if webservice := self._get(service.name):
+            for kind, key in self._other_keys(self._read_keys(webservice)).items():
+                retrying(f"the keys of {service.name}", functools.partial(webservice.regen_key, kind, key))
+        previous = self.find(service)
+        if previous and not previous.trouble and _serves(previous, deployment):
+            return previous
+        if previous is None and _is_aks(service):  # fails here, before anything has to be put back
+            computes.serving_cluster(self._workspace(), self._settings)
+        model, inference = self._prepare(deployment)
+        try:
+            self._roll_out(deployment, model, inference)
+            self._check(deployment)
+        except ReleaseError as error:
+            raise UnhealthyError(f"{error}\n{self._put_back(deployment, previous)}") from None
+        current = self.find(service)
+        if current is None or current.trouble:
+            raise UnhealthyError(f"{service.name} does not serve: {current.trouble if current else 'it is gone'}")
+        return current
+
+    def keys(self, service: Service) -> tuple[Secret, Secret]:
+        primary, secondary = self._read_keys(self._existing(service))
+        return Secret(primary), Secret(secondary)
+
+    def renew_keys(self, service: Service) -> None:
+        if any(self._env_keys()):
+            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
+        webservice = self._existing(service)
+        for kind in KEYS:
+            with translated(f"the keys of {service.name}"):
+                webservice.regen_key(kind)
+
+    def stop(self, service: Service) -> None:
+        self.remove(service.name)  # Azure ML has no other way to stop a service
+
+    def all(self) -> list[Any]:
+        """Return the SDK's objects of the services that this project deployed."""
+        workspace = self._workspace()
+        return retrying(
+            "the services", lambda: list(Webservice.list(workspace, tags=[list(pair) for pair in MADE_BY.items()]))
+        )
+
+    def remove(self, name: str) -> None:
+        """Delete a service. Idempotent."""
+        if webservice := self._get(name):
+            retrying(f"service {name}", webservice.delete)
+
+    def _get(self, name: str) -> Any:
+        """Return the SDK's object of a service; None if the service does not exist."""
 
         def get() -> Any:
             try:
-                return Webservice(self.workspace(), name=name)
+                return Webservice(self._workspace(), name=name)
             except SDK_ERRORS as error:
                 if mentions(error, "WebserviceNotFound"):
                     return None
                 raise
 
-        return patiently(f"service {name}", get)
+        return retrying(f"service {name}", get)
 
-    def find(self, service: Service) -> WebService | None:
-        """Return a service as it answers now, asked with both of its keys."""
-        found = self.get(service.name)
-        if found is None:
-            return None
-        tags = found.tags or {}
-        trouble = "" if found.state == "Healthy" else f"it is {found.state}"
-        if not trouble and "image" not in tags:
-            trouble = "it was not deployed from here"
-        if not trouble and tags.get("settings") != fingerprint(service):
-            trouble = "it has other settings than config/release.toml"
-        if not trouble:
-            expected = identity(self.models.name, int(tags["model_version"]), tags["image"])
-            keys = self.keys_of(found)
-            troubles = (identity_mismatch(found.scoring_uri, key, expected) for key in keys)
-            trouble = "it has other keys than .env" if self.other_keys(keys) else next(filter(None, troubles), "")
-        return WebService(
-            name=found.name,
-            scoring_uri=found.scoring_uri or "",
-            image=tags.get("image", ""),
-            model_version=int(tags.get("model_version", 0)),
-            engine="AKS" if isinstance(service.azureml, AksContainers) else "ACI",
-            trouble=trouble,
-        )
+    def _existing(self, service: Service) -> Any:
+        """Return the SDK's object of a service. Raises ReleaseError if the service does not exist."""
+        webservice = self._get(service.name)
+        if webservice is None:
+            raise ReleaseError(f"service {service.name} is not there\n`invoke release` deploys it")
+        return webservice
 
-    def keys_of(self, found: Any) -> tuple[str, str]:
-        """Return the keys of a service."""
-        primary, secondary = patiently(f"the keys of {found.name}", found.get_keys)
-        return primary, secondary
+    def _trouble(self, webservice: Any, service: Service) -> str:
+        """Return why a service does not serve as the settings ask; an empty string if it does."""
+        tags = webservice.tags or {}
+        if webservice.state != "Healthy":
+            return f"it is {webservice.state}"
+        if "image" not in tags:
+            return "it was not deployed from here"
+        if tags.get("settings") != _fingerprint(service):
+            return "it has other settings than config/release.toml"
+        keys = self._read_keys(webservice)
+        if self._other_keys(keys):
+            return "it has other keys than .env"
+        version = identity(self._models.name, int(tags["model_version"]), tags["image"])
+        troubles = (identity_mismatch(webservice.scoring_uri, key, version) for key in keys)
+        return next(filter(None, troubles), "")
 
-    def deploy(self, deployment: Deployment) -> WebService:
-        """Make a service serve a version; where it does not, put back what it served. Raises UnhealthyError."""
-        service = deployment.service
-        if there := self.get(service.name):
-            for kind, key in self.other_keys(self.keys_of(there)).items():
-                patiently(f"the keys of {service.name}", functools.partial(there.regen_key, kind, key))
-        last = self.find(service)
-        if last and not last.trouble and serves(last, deployment):
-            return last
-        if last is None and isinstance(service.azureml, AksContainers):  # before there is anything to be put back
-            computes.serving_cluster(self.workspace(), self.settings)
-        model, inference = self.prepare(deployment)
-        try:
-            self.roll_out(deployment, model, inference)
-            self.check(deployment)
-        except ReleaseError as error:
-            raise UnhealthyError(f"{error}\n{self.put_back(deployment, last)}") from None
-        found = self.find(service)
-        if found is None or found.trouble:
-            raise UnhealthyError(f"{service.name} does not serve: {found.trouble if found else 'it is gone'}")
-        return found
-
-    def prepare(self, deployment: Deployment) -> tuple[Model, InferenceConfig]:
-        """Get what is to be served. Raises ReleaseError where it is not there any more."""
-        model = self.models.get(deployment.model_version)
+    def _prepare(self, deployment: Deployment) -> tuple[Model, InferenceConfig]:
+        """Return the model and how it is served. Raises ReleaseError if the model or the image no longer exists."""
+        model = self._models.get(deployment.model_version)
         if model is None:
             raise ReleaseError(f"{deployment.model_name} version {deployment.model_version} is not registered any more")
-        return model, self.images.inference(self.images.verified(deployment.image), variables(deployment))
+        return model, self._images.inference(self._images.verified(deployment.image), _variables(deployment))
 
-    def roll_out(self, deployment: Deployment, model: Model, inference: InferenceConfig) -> None:
+    def _roll_out(self, deployment: Deployment, model: Model, inference: InferenceConfig) -> None:
         """Create or update a service, and wait. Raises ReleaseError with its state and the end of its log."""
         service = deployment.service
-        found = self.get(service.name)
-        if found is not None and found.state not in ("Healthy", "Transitioning", "Unhealthy"):
-            patiently(f"service {service.name}, which is {found.state}", found.delete)
-            found = None
-        with explained(f"deploying {service.name}"):
-            if found is not None and updatable(found, service):
-                found.update(models=[model], inference_config=inference, tags=tags(deployment), **changes(service))
+        webservice = self._get(service.name)
+        if webservice is not None and webservice.state not in ("Healthy", "Transitioning", "Unhealthy"):
+            retrying(f"service {service.name}, which is {webservice.state}", webservice.delete)
+            webservice = None
+        with translated(f"deploying {service.name}"):
+            if webservice is not None and _can_update(webservice, service):
+                changes = _configuration(service) if _is_aks(service) else {}
+                webservice.update(models=[model], inference_config=inference, tags=_tags(deployment), **changes)
             else:
-                found = self.create(deployment, model, inference, overwrite=found is not None)
-            self.wait(found)
+                webservice = self._create(deployment, model, inference, overwrite=webservice is not None)
+            self._wait(webservice)
 
-    def create(self, deployment: Deployment, model: Model, inference: InferenceConfig, overwrite: bool) -> Any:
-        """Create a service."""
+    def _create(self, deployment: Deployment, model: Model, inference: InferenceConfig, overwrite: bool) -> Any:
+        """Start the deployment of a new service, and return the SDK's object of it."""
         service = deployment.service
-        aks = isinstance(service.azureml, AksContainers)
-        kind = AksWebservice if aks else AciWebservice
-        given = self.given_keys()
+        kind = AksWebservice if _is_aks(service) else AciWebservice
         configuration = kind.deploy_configuration(
-            tags=tags(deployment),
+            tags=_tags(deployment),
             auth_enabled=True,
-            **chosen(service),
-            **dict(zip(("primary_key", "secondary_key"), given, strict=True)),
+            **_configuration(service),
+            **dict(zip(("primary_key", "secondary_key"), self._env_keys(), strict=True)),
         )
-        target = computes.serving_cluster(self.workspace(), self.settings) if aks else None
+        target = computes.serving_cluster(self._workspace(), self._settings) if _is_aks(service) else None
         return Model.deploy(
-            self.workspace(),
+            self._workspace(),
             service.name,
             [model],
             inference_config=inference,
@@ -143,138 +175,110 @@ class Services:
             overwrite=overwrite,
         )
 
-    def wait(self, found: Any) -> None:
+    def _wait(self, webservice: Any) -> None:
         """Wait for a deployment. Raises ReleaseError with the service's state and the last lines of its log."""
-        limit_s = self.settings.release.azureml.deploy_timeout_s
+        limit_s = self._settings.release.azureml.deploy_timeout_s
         try:
-            found.wait_for_deployment(show_output=False, timeout_sec=limit_s)
+            webservice.wait_for_deployment(show_output=False, timeout_sec=limit_s)
         except SDK_ERRORS as error:
-            patiently(f"service {found.name}", found.update_deployment_state)
-            late = (
-                mentions(error, "polling exceeded timeout") and f"azureml.deploy_timeout_s = {limit_s:g} s have passed"
-            )
-            message = late or (found.error or {}).get("message") or told("the deployment", error)
-            raise ReleaseError(f"{found.name} is {found.state}: {message}{self.log_end(found)}") from None
-        if found.state != "Healthy":
-            raise ReleaseError(f"{found.name} is {found.state}{self.log_end(found)}")
+            retrying(f"service {webservice.name}", webservice.update_deployment_state)
+            late = mentions(error, "polling exceeded timeout")
+            message = f"azureml.deploy_timeout_s = {limit_s:g} s have passed" if late else ""
+            message = message or (webservice.error or {}).get("message") or explain("the deployment", error)
+            raise ReleaseError(
+                f"{webservice.name} is {webservice.state}: {message}{self._log_end(webservice)}"
+            ) from None
+        if webservice.state != "Healthy":
+            raise ReleaseError(f"{webservice.name} is {webservice.state}{self._log_end(webservice)}")
 
-    def log_end(self, found: Any) -> str:
-        """Return what was raised in a service's log, or its last lines."""
+    def _log_end(self, webservice: Any) -> str:
+        """Return the exceptions in a service's log, or its last lines."""
         try:
-            text = patiently("the service's log", found.get_logs) or ""
+            log = retrying("the service's log", webservice.get_logs) or ""
         except ReleaseError:
             return ""
-        lines = [line for line in text.splitlines() if line.strip()]
-        raised = list(dict.fromkeys(line for line in lines if re.match(r"\s*[\w.]*(Error|Exception)\b", line)))
-        return "".join(f"\n  {line}" for line in (raised or lines)[-LOG_LINES:])
+        lines = [line for line in log.splitlines() if line.strip()]
+        exceptions = list(dict.fromkeys(line for line in lines if re.match(r"\s*[\w.]*(Error|Exception)\b", line)))
+        return "".join(f"\n  {line}" for line in (exceptions or lines)[-LOG_LINES:])
 
-    def check(self, deployment: Deployment) -> None:
-        """Check who answers, and what it predicts. Raises UnhealthyError."""
-        found = self.get(deployment.service.name)
-        key = self.keys_of(found)[0]
-        expected = identity(deployment.model_name, deployment.model_version, deployment.image)
-        trouble = deployment_mismatch(found.scoring_uri, key, expected, deployment.rows, deployment.predictions)
+    def _check(self, deployment: Deployment) -> None:
+        """Check which version answers, and what it predicts. Raises UnhealthyError."""
+        name, version = deployment.service.name, deployment.model_version
+        webservice = self._get(name)
+        key, _ = self._read_keys(webservice)
+        expected = identity(deployment.model_name, version, deployment.image)
+        trouble = deployment_mismatch(webservice.scoring_uri, key, expected, deployment.rows, deployment.predictions)
         if trouble:
-            raise UnhealthyError(
-                f"{deployment.service.name} does not serve version {deployment.model_version}: {trouble}"
-            )
+            raise UnhealthyError(f"{name} does not serve version {version}: {trouble}")
 
-    def put_back(self, failed: Deployment, last: WebService | None) -> str:
-        """Make the service serve again what it served before, and say how that went."""
-        if last is None or not last.image or serves(last, failed):
+    def _put_back(self, failed: Deployment, previous: WebService | None) -> str:
+        """Deploy the previous version again, and describe the result."""
+        if previous is None or not previous.image or _serves(previous, failed):
             return "No version served before, so none was put back"
-        former = msgspec.structs.replace(
-            failed, image=last.image, model_version=last.model_version, rows=[], predictions=[]
+        deployment = msgspec.structs.replace(
+            failed, image=previous.image, model_version=previous.model_version, rows=[], predictions=[]
         )
         try:
-            self.roll_out(former, *self.prepare(former))
-            self.check(former)
+            self._roll_out(deployment, *self._prepare(deployment))
+            self._check(deployment)
         except ReleaseError as error:
-            return f"Version {last.model_version} could not be put back: {str(error).splitlines()[0]}"
-        return f"Version {last.model_version} serves again"
+            return f"Version {previous.model_version} could not be put back: {str(error).splitlines()[0]}"
+        return f"Version {previous.model_version} serves again"
 
-    def given_keys(self) -> list[str]:
-        """Return the keys that .env asks for."""
-        environment = self.settings.env
-        return [
-            key.reveal() if key else "" for key in (environment.scoring_key_primary, environment.scoring_key_secondary)
-        ]
+    def _read_keys(self, webservice: Any) -> tuple[str, str]:
+        """Return a service's primary and secondary key."""
+        primary, secondary = retrying(f"the keys of {webservice.name}", webservice.get_keys)
+        return primary, secondary
 
-    def other_keys(self, keys: tuple[str, str]) -> dict[str, str]:
-        """Return the keys of .env that are not among a service's own, by their kind."""
-        wanted = zip(KEYS, self.given_keys(), keys, strict=True)
-        return {kind: given for kind, given, has in wanted if given and given != has}
+    def _env_keys(self) -> list[str]:
+        """Return the keys of .env; an empty string for each that is not set."""
+        env = self._settings.env
+        return [key.reveal() if key else "" for key in (env.scoring_key_primary, env.scoring_key_secondary)]
 
-    def keys(self, service: Service) -> tuple[Secret, Secret]:
-        """Return a service's keys. Raises ReleaseError where there is no such service."""
-        primary, secondary = self.keys_of(self.existing(service))
-        return Secret(primary), Secret(secondary)
-
-    def renew_keys(self, service: Service) -> None:
-        """Let Azure make new keys, which hold at once."""
-        if any(self.given_keys()):
-            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
-        found = self.existing(service)
-        for kind in KEYS:
-            with explained(f"the keys of {found.name}"):
-                found.regen_key(kind)
-
-    def stop(self, service: Service) -> None:
-        """Delete a service: Azure ML has no other way to stop one."""
-        self.remove(service.name)
-
-    def existing(self, service: Service) -> Any:
-        """Return a service. Raises ReleaseError where there is none."""
-        found = self.get(service.name)
-        if found is None:
-            raise ReleaseError(f"service {service.name} is not there\n`invoke release` deploys it")
-        return found
-
-    def list(self) -> list[Any]:
-        """Return the services that were made here."""
-        workspace = self.workspace()
-        return patiently(
-            "the services", lambda: list(Webservice.list(workspace, tags=[list(pair) for pair in MADE_BY.items()]))
-        )
-
-    def remove(self, name: str) -> None:
-        """Delete a service; nothing happens where it is gone."""
-        if found := self.get(name):
-            patiently(f"service {name}", found.delete)
+    def _other_keys(self, keys: tuple[str, str]) -> dict[str, str]:
+        """Return the keys of .env that differ from a service's keys, by their kind."""
+        pairs = zip(KEYS, self._env_keys(), keys, strict=True)
+        return {kind: env_key for kind, env_key, key in pairs if env_key and env_key != key}
 
 
-def serves(found: WebService, deployment: Deployment) -> bool:
-    """Tell whether a service serves what is to be deployed."""
-    return (found.image, found.model_version) == (deployment.image, deployment.model_version)
+def _is_aks(service: Service) -> bool:
+    return isinstance(service.azureml, AksContainers)
 
 
-def tags(deployment: Deployment) -> dict[str, str]:
-    """Return a service's tags."""
+def _serves(webservice: WebService, deployment: Deployment) -> bool:
+    """Return whether a service already has a deployment's image and version."""
+    return (webservice.image, webservice.model_version) == (deployment.image, deployment.model_version)
+
+
+def _tags(deployment: Deployment) -> dict[str, str]:
     version = str(deployment.model_version)
-    kept = {"image": deployment.image, "model_version": version, "settings": fingerprint(deployment.service)}
-    return MADE_BY | kept
+    return MADE_BY | {
+        "image": deployment.image,
+        "model_version": version,
+        "settings": _fingerprint(deployment.service),
+    }
 
 
-def variables(deployment: Deployment) -> dict[str, str]:
-    """Return the environment variables by which score.py knows who it is."""
+def _variables(deployment: Deployment) -> dict[str, str]:
+    """Return the environment variables from which score.py knows its identity."""
     version = str(deployment.model_version)
     return {"MODEL_NAME": deployment.model_name, "MODEL_VERSION": version, "IMAGE_DIGEST": deployment.image}
 
 
-def fingerprint(service: Service) -> str:
-    """Return what tells one choice of a service's settings from another."""
+def _fingerprint(service: Service) -> str:
+    """Return a short digest of a service's settings."""
     return digest(msgspec.json.encode(service.azureml))[:12]
 
 
-def chosen(service: Service) -> dict[str, Any]:
-    """Return a service's settings as the SDK calls them."""
+def _configuration(service: Service) -> dict[str, Any]:
+    """Return a service's settings under the SDK's names."""
     container = service.azureml
-    named: dict[str, Any] = {"cpu_cores": container.cpu_cores, "memory_gb": container.memory_gb}
+    resources: dict[str, Any] = {"cpu_cores": container.cpu_cores, "memory_gb": container.memory_gb}
     if not isinstance(container, AksContainers):
-        return named | {"location": container.location or None}
+        return resources | {"location": container.location or None}
     if container.autoscale is None:
-        return named | {"autoscale_enabled": False, "num_replicas": container.replicas}
-    return named | {
+        return resources | {"autoscale_enabled": False, "num_replicas": container.replicas}
+    return resources | {
         "autoscale_enabled": True,
         "autoscale_min_replicas": container.autoscale.min_replicas,
         "autoscale_max_replicas": container.autoscale.max_replicas,
@@ -282,11 +286,6 @@ def chosen(service: Service) -> dict[str, Any]:
     }
 
 
-def updatable(found: Any, service: Service) -> bool:
-    """Tell whether an update is enough: cpu, memory and location of a service on ACI are for its whole life."""
-    return isinstance(service.azureml, AksContainers) or (found.tags or {}).get("settings") == fingerprint(service)
-
-
-def changes(service: Service) -> dict[str, Any]:
-    """Return the settings that an update can change."""
-    return chosen(service) if isinstance(service.azureml, AksContainers) else {}
+def _can_update(webservice: Any, service: Service) -> bool:
+    """Return whether an update suffices: ACI cannot change cpu, memory and location of an existing service."""
+    return _is_aks(service) or (webservice.tags or {}).get("settings") == _fingerprint(service)
