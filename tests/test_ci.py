@@ -119,7 +119,7 @@ class TestComment:
         report.write_text("a" * 70_000)
         project.invoke("comment", str(report), **kept.github)
         assert len(kept.kept[4]) < 65_536
-        assert kept.kept[4].endswith("the whole report is with the run)")
+        assert kept.kept[4].endswith("the artifacts of the run have the full report)")
 
     def test_a_token_that_may_not_comment_is_told(self, project: Project, kept: Comments, report: Path) -> None:
         told = error(project, "comment", str(report), expect=1, **kept.github | {"GITHUB_TOKEN": "another"})

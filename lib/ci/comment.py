@@ -108,7 +108,7 @@ def comment(markdown: Path) -> None:
         raise ReleaseError(f"there is no file {markdown}\n`invoke report` writes report.md") from None
     body = f"{MARK}\n{text}"
     if len(body) > MOST_CHARACTERS:
-        body = f"{body[:MOST_CHARACTERS]}\n\n(cut here: the whole report is with the run)"
+        body = f"{body[:MOST_CHARACTERS]}\n\n(truncated: the artifacts of the run have the full report)"
     api = AzureRepos() if os.environ.get("TF_BUILD") else Github()
     api.write(body)
 

@@ -57,8 +57,8 @@ def versions(context: Context, history: list[Production], chain: Chain) -> list[
     ][-MOST_VERSIONS:]
     if not model:
         last = registered[-1].version if registered else 0
-        mine = evaluation.verdict.candidate, run.run_id, run.outputs["data.json"]
-        result.append(Version(last + 1, *mine, False, registered=False, this=True))
+        measured = evaluation.verdict.candidate, run.run_id, run.outputs["data.json"]
+        result.append(Version(last + 1, *measured, False, registered=False, this=True))
     return _with_other_data(context, result)
 
 
@@ -73,13 +73,13 @@ def changes(
     inputs = lineage.inputs_of(before.tags)
     if not run or not inputs:
         return []
-    mine = lineage.shortened(run.inputs | (evaluation.inputs if evaluation else {}))
-    theirs = {name: value for name, value in inputs.items() if evaluation or not name.startswith("gate.")}
+    current = lineage.shortened(run.inputs | (evaluation.inputs if evaluation else {}))
+    previous = {name: value for name, value in inputs.items() if evaluation or not name.startswith("gate.")}
     last = next((entry for entry in history if entry.version == before.version), None)
     if image and last:
-        mine |= _service_files(context, image.digest)
-        theirs |= _service_files(context, last.image)
-    return differences(theirs, mine)
+        current |= _service_files(context, image.digest)
+        previous |= _service_files(context, last.image)
+    return differences(previous, current)
 
 
 def commits(context: Context, run: RunRecord, before: ModelVersion) -> list[str]:

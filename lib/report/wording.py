@@ -118,8 +118,8 @@ def figures(facts: Facts) -> Iterator[Figure]:
     """Yield the numbers at the top of the report."""
     run, verdict = facts.get(RunRecord), facts.verdict
     if verdict:
-        beside = f"{number(verdict.production)} in production" if verdict.production is not None else _floor(facts)
-        yield Figure(verdict.metric, number(verdict.candidate), beside)
+        note = f"{number(verdict.production)} in production" if verdict.production is not None else _floor(facts)
+        yield Figure(verdict.metric, number(verdict.candidate), note)
     elif run:
         yield from (Figure(name, number(value), "as trained") for name, value in list(run.metrics.items())[:2])
     if verdict and verdict.improvement is not None:
@@ -137,11 +137,11 @@ def _floor(facts: Facts) -> str:
 def metrics(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
     """Yield each metric: its name, this model's value, production's value, and the difference."""
     evaluation, run = facts.get(EvaluationRecord), facts.get(RunRecord)
-    mine = evaluation.metrics if evaluation else run.metrics if run else {}
-    theirs = evaluation.production_metrics if evaluation else {}
-    for name, value in mine.items():
-        beside = theirs.get(name)
-        yield name, number(value), *(("", "") if beside is None else (number(beside), signed(value - beside)))
+    candidate = evaluation.metrics if evaluation else run.metrics if run else {}
+    production = evaluation.production_metrics if evaluation else {}
+    for name, value in candidate.items():
+        other = production.get(name)
+        yield name, number(value), *(("", "") if other is None else (number(other), signed(value - other)))
 
 
 def lineage(facts: Facts) -> Iterator[Row]:
