@@ -55,9 +55,14 @@ def _from_csv(path: Path) -> Iterator[list[str]]:
 
 
 def _from_parquet(path: Path) -> Iterator[list[str]]:
-    """Yield the names of the columns, then each row as text."""
-    import duckdb  # here, because the import is slow and other files do not need it
-
+    """Yield the names of the columns, then each row as text. Raises ImportError if duckdb is not installed."""
+    try:
+        import duckdb  # here, because the import is slow and other files do not need it
+    except ImportError:
+        raise ImportError(
+            f"{path.name} cannot be read without duckdb: "
+            "add the line `- duckdb==2.0.1` below `pip:` in config/conda_dependencies.yml"
+        ) from None
     try:
         with duckdb.connect(config={"autoinstall_known_extensions": False}) as database:
             database.execute("SET enable_progress_bar = false")

@@ -88,7 +88,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         rows = split(load(args.data), args.seed, by_content=args.data is not None)
-    except DataError as error:
+    except (DataError, ImportError) as error:
         sys.exit(str(error))
     model = fit(rows.data, rows.target, args.alpha)
     metrics = write_outputs(args.outputs, model, rows, args.data)

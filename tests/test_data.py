@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 from lib.files import digest_file, digest_large
+from lib.image.assemble import assemble
 from tests.support.project import ROOT, Project, changed, error, eventually, record, served, told
 
 TOML = "config/release.toml"
@@ -237,6 +239,30 @@ def test_parquet_is_checked_by_its_values_whatever_its_types(
     assert "2026-01-01" in faults[2]
     typed.write_bytes(typed.read_bytes()[:-100])
     assert refused(typed)[0].startswith("the file")
+
+
+def test_without_duckdb_the_error_names_the_line_that_brings_it(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "model", tmp_path / "model")
+    (tmp_path / "model/duckdb.py").write_text("raise ImportError")
+    data = to_parquet(write(tmp_path / "mine.csv", sample()))
+    command = [sys.executable, tmp_path / "model/train.py", "--data", data]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    line = re.search(r"`- (duckdb==\S+)` below `pip:` in config/conda_dependencies.yml", refused.stderr)
+    assert line
+    assert f"- {line[1]}\n" in (ROOT / "docs/own-data.md").read_text()
+    for part in ("config", "service", "requirements.txt"):
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, tmp_path / part)
+    (tmp_path / "a model").touch()
+    assert "duckdb" not in packages_of_image(tmp_path)
+    conda = tmp_path / "config/conda_dependencies.yml"
+    conda.write_text(conda.read_text().replace("  - pip:\n", f"  - pip:\n      - {line[1]}\n"))
+    assert line[1] in packages_of_image(tmp_path)
+
+
+def packages_of_image(root: Path) -> str:
+    return assemble(root, root / "a model").contents["packages/requirements.txt"].decode()
 
 
 def test_columns_that_are_alike_cannot_be_told_apart(load: Callable[[Path], Any], tmp_path: Path) -> None:
