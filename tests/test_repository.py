@@ -63,3 +63,22 @@ def test_the_check_runs_on_every_supported_python_with_the_actions_of_the_releas
     assert supported
     versions = [f"3.{minor}" for minor in range(int(supported[1]), int(supported[2]))]
     assert re.findall(r'"(3\.\d+)"', text) == versions
+
+
+def test_the_map_for_contributors_has_every_folder_and_names_nothing_that_is_not_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tops = "lib|model|service|config|docs|tests|.ci|.github"
+    named = set(re.findall(rf"(?<![\w./-])(?:{tops})/[\w./-]*", text.replace("<name>", "local")))
+    assert sorted(name for name in named if not (ROOT / name.rstrip(".")).exists()) == []
+    folders = {path.parent.relative_to(ROOT).as_posix() + "/" for path in (ROOT / "lib").rglob("__init__.py")}
+    assert sorted(folders - named - {"lib/"}) == []
+
+
+def test_the_changelog_has_the_version_of_the_project() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert re.findall(r"^## (.*)", changelog, re.MULTILINE)[0] == "[Unreleased]"
+    assert re.search(rf"^## \[{re.escape(version[1])}\] - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE)
+    kinds = set(re.findall(r"^### (.*)", changelog, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
