@@ -6,7 +6,7 @@ from pathlib import Path
 from invoke.context import Context as Invoke
 from invoke.tasks import task
 
-from lib.console import ROOT, bring, failure, one_of, release_context, reported, run
+from lib.console import ROOT, bring, failure, one_of, release_context, reporting_errors, run
 
 STEP_HELP = {
     "force": "run it even if it is fresh",
@@ -97,7 +97,7 @@ def setup(_: Invoke, yes: bool = False) -> None:
     from lib.setup import doctor, interview
     from lib.terminal import tables
 
-    with reported("your answers are saved; `invoke setup` asks for the rest"):
+    with reporting_errors("your answers are saved; `invoke setup` asks for the rest"):
         interview.run(ROOT, ask=not yes)
         if problems := tables.findings(doctor.check(ROOT)):
             raise failure(f"{len(problems)} to fix; then run `invoke setup` again", 2)
@@ -115,7 +115,7 @@ def doctor(_: Invoke, format: str = "lines") -> None:
     from lib.terminal import tables
 
     write = tables.findings_json if one_of(format, ["lines", "json"]) == "json" else tables.findings
-    with reported():
+    with reporting_errors():
         if problems := write(doctor.check(ROOT)):
             raise failure(f"{len(problems)} to fix", 2)
 
@@ -274,7 +274,7 @@ def ci(_: Invoke, github: bool = False, azure: bool = False, check: bool = False
     from lib.ci import pipelines
     from lib.errors import SettingsError
 
-    with reported():
+    with reporting_errors():
         systems = [name for name, flag in (("github", github), ("azure", azure)) if flag]
         if not systems:
             raise SettingsError("which CI system? Add --github, --azure or both")
@@ -289,7 +289,7 @@ def comment(_: Invoke, file: str) -> None:
     """Write a file's text into one comment on the pull request of this CI run, and update it later."""
     from lib.ci.comment import comment
 
-    with reported():
+    with reporting_errors():
         comment(Path(file))
 
 

@@ -20,7 +20,7 @@ FIXABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 
 
 @contextlib.contextmanager
-def reported(afterwards: str = "the next `invoke release` continues from here") -> Iterator[None]:
+def reporting_errors(afterwards: str = "the next `invoke release` continues from here") -> Iterator[None]:
     """Turn errors that a user can fix into a few lines and an exit code. A bug keeps its traceback.
 
     `afterwards` tells the user how to continue after Ctrl-C.
@@ -67,7 +67,7 @@ def release_context(
     from lib.release.steps.step import Context
     from lib.terminal import prompts
 
-    with reported(), contextlib.ExitStack() as stack:
+    with reporting_errors(), contextlib.ExitStack() as stack:
         loaded = settings.load(ROOT)
         if on:
             loaded = loaded.training_on(on)
@@ -102,6 +102,6 @@ def one_of(value: str, values: list[str]) -> str:
     from lib.errors import SettingsError
 
     if value not in values:
-        with reported():
+        with reporting_errors():
             raise SettingsError(f"unknown value {value}: choose one of {', '.join(values)}")
     return value

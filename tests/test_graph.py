@@ -24,7 +24,7 @@ from lib.release.records import (
     Records,
     RunRecord,
     encode,
-    redacted,
+    redact,
 )
 from lib.release.steps.step import Context
 from lib.settings import Secret, Settings
@@ -227,7 +227,7 @@ def test_a_failure_shows_no_secret_even_if_one_begins_as_another_does(context: C
         context.settings.env, vm_password=Secret("geheim"), registry_password=Secret("geheimer")
     )
     failure = FailureRecord(step="train", message="geheimer, geheim and no secret")
-    shown = redacted(failure, msgspec.structs.replace(context.settings, env=env))
+    shown = redact(failure, msgspec.structs.replace(context.settings, env=env))
     assert shown.message == "***, *** and no secret"
 
 
@@ -264,8 +264,8 @@ def test_a_versions_tags_say_what_its_run_and_its_verdict_depended_on(context: C
     pieces = [name for name in tags if name.startswith(lineage.INPUTS)]
     assert len(pieces) > 10  # their order is that of numbers, not of letters
     assert max(map(len, tags.values())) <= lineage.PIECE
-    assert lineage.inputs_of(dict(sorted(tags.items()))) == lineage.shortened(many | evaluation.inputs)
-    assert lineage.shortened({"a": "sha256:" + "7" * 64, "b": "7" * 64}) == {"a": "sha256:" + "7" * 16, "b": "7" * 64}
+    assert lineage.inputs_of(dict(sorted(tags.items()))) == lineage.shorten(many | evaluation.inputs)
+    assert lineage.shorten({"a": "sha256:" + "7" * 64, "b": "7" * 64}) == {"a": "sha256:" + "7" * 16, "b": "7" * 64}
     assert lineage.parameters_of(lineage.inputs_of(tags)) == {"alpha": "0.05", "seed": "42"}
     assert lineage.metric_of(tags) == ("mse", pytest.approx(evaluation.verdict.candidate, rel=1e-5))
     assert (tags["data"], tags["outcome"], tags["compute"]) == (run.outputs["data.json"], "first", "local")

@@ -79,7 +79,7 @@ def _expected(context: Context, serving: Serving, files: dict[str, str]) -> tupl
     """
     inputs = lineage.inputs_of(serving.model.tags) if serving.model else {}
     code = {name: sha256 for name, sha256 in inputs.items() if name.startswith("model/")}
-    if not code or lineage.shortened(of_files(context.settings.root, "model")) == code:
+    if not code or lineage.shorten(of_files(context.settings.root, "model")) == code:
         return _predict(context, files), "the registered model"
     reason = f"because model/ here differs from the code of version {serving.version}"
     entry = context.records.read(ImageRecord)

@@ -130,7 +130,7 @@ class Finding(Plain, frozen=True):
 
     @property
     def state(self) -> Literal["ok", "hint", "fix"]:
-        """Return what it comes to."""
+        """Return the state of the finding."""
         return "fix" if self.fix else "hint" if self.hint else "ok"
 
 

@@ -13,7 +13,7 @@ from lib.errors import NotFreshError, ReleaseError
 from lib.release import chain
 from lib.release.chain import Link
 from lib.release.fingerprints import summarise
-from lib.release.records import EvaluationRecord, FailureRecord, Record, redacted
+from lib.release.records import EvaluationRecord, FailureRecord, Record, redact
 from lib.release.steps import STEPS
 from lib.release.steps.step import AnyStep, Context
 
@@ -158,7 +158,7 @@ def _run(walk: Walk, step: AnyStep, state: State, forced: bool, watch: Watch) ->
         record = msgspec.structs.replace(record, commit=context.commit)
     except Exception as error:
         failure = FailureRecord(step=step.name, message=str(error) or type(error).__name__)
-        records.write_failure(redacted(failure, context.settings))
+        records.write_failure(redact(failure, context.settings))
         raise
     digest = records.write(record)
     records.clear_failure()

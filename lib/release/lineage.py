@@ -27,7 +27,7 @@ def tags_of(run: RunRecord, evaluation: EvaluationRecord) -> dict[str, str]:
         **_place(run),
         "trained_at": run.created_at,
         "inputs": digest(encode(run.inputs)),
-        **_pieces(shortened(run.inputs | evaluation.inputs)),
+        **_pieces(shorten(run.inputs | evaluation.inputs)),
     }
 
 
@@ -53,7 +53,7 @@ def parameters_of(inputs: Fingerprint) -> Fingerprint:
     return {name.removeprefix(PARAMETER): value for name, value in inputs.items() if name.startswith(PARAMETER)}
 
 
-def shortened(inputs: Fingerprint) -> Fingerprint:
+def shorten(inputs: Fingerprint) -> Fingerprint:
     """Return a fingerprint with the digests of files as short as they are in tags."""
     return {name: value[: len(FILE) + DIGITS] if value.startswith(FILE) else value for name, value in inputs.items()}
 

@@ -185,7 +185,7 @@ class FailureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     failed_at: str = msgspec.field(default_factory=now)
 
 
-def redacted(failure: FailureRecord, settings: Settings) -> FailureRecord:
+def redact(failure: FailureRecord, settings: Settings) -> FailureRecord:
     """Return a failure whose message, which may come from any program, shows no secret of .env."""
     message = failure.message
     secrets = [value.reveal() for value in msgspec.structs.astuple(settings.env) if isinstance(value, Secret)]

@@ -73,7 +73,7 @@ def changes(
     inputs = lineage.inputs_of(before.tags)
     if not run or not inputs:
         return []
-    current = lineage.shortened(run.inputs | (evaluation.inputs if evaluation else {}))
+    current = lineage.shorten(run.inputs | (evaluation.inputs if evaluation else {}))
     previous = {name: value for name, value in inputs.items() if evaluation or not name.startswith("gate.")}
     last = next((entry for entry in history if entry.version == before.version), None)
     if image and last:

@@ -21,7 +21,7 @@ from lib.release.records import (
     ModelRecord,
     RunRecord,
     TestRecord,
-    redacted,
+    redact,
 )
 from lib.release.steps import STEPS
 from lib.release.steps.step import Context, R
@@ -102,7 +102,7 @@ def gather(context: Context) -> Facts:
         platform=platform.name,
         made_at=now(),
         chain=chain,
-        failure=failure and redacted(failure, context.settings),
+        failure=failure and redact(failure, context.settings),
         production=production,
         data=_data(context, run) if run else {},
         rule=_rule(evaluation) if evaluation else None,

@@ -40,7 +40,7 @@ class BuildImage(Step[ImageRecord]):
         """Build the image, unless one with the same content exists; see Step."""
         model, platform, root = context.records.get(ModelRecord), context.platform, context.settings.root
         model_file = platform.models.file(model.version)
-        expected = context.forks.call(
+        expectation = context.forks.call(
             evaluation.expect,
             root=str(root),
             model=str(model_file),
@@ -52,7 +52,7 @@ class BuildImage(Step[ImageRecord]):
         if not location:
             with tempfile.TemporaryDirectory() as folder:
                 image.write(Path(folder))
-                _rehearse(context, folder, expected)
+                _rehearse(context, folder, expectation)
                 build = Build(
                     digest=image.digest,
                     folder=Path(folder),
@@ -67,19 +67,19 @@ class BuildImage(Step[ImageRecord]):
             digest=image.digest,
             location=location,
             model_version=model.version,
-            rows=expected["rows"],
-            predictions=expected["predictions"],
+            rows=expectation["rows"],
+            predictions=expectation["predictions"],
         )
 
 
-def _rehearse(context: Context, folder: str, expected: Expectation) -> None:
+def _rehearse(context: Context, folder: str, expectation: Expectation) -> None:
     """Try init() and one prediction: a broken score.py is found in a second, not after minutes of building."""
     try:
-        prediction = context.forks.call(rehearsal.rehearse, folder=folder, row=expected["rows"][0])
+        prediction = context.forks.call(rehearsal.rehearse, folder=folder, row=expectation["rows"][0])
     except CallError as error:
         raise ReleaseError(f"service/score.py does not serve: {error}") from None
-    if not predictions_equal(prediction, expected["predictions"][0]):
+    if not predictions_equal(prediction, expectation["predictions"][0]):
         raise ReleaseError(
-            f"service/score.py predicts {prediction}, but the model predicts {expected['predictions'][0]}\n"
+            f"service/score.py predicts {prediction}, but the model predicts {expectation['predictions'][0]}\n"
             "Does score.py change the rows before it passes them to the model?"
         )
