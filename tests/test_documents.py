@@ -52,18 +52,16 @@ class Block(NamedTuple):
 
 def blocks(document: Path) -> list[Block]:
     text = document.read_text()
-    found = [Block(document, one["kind"], one["text"], one["reason"] or "") for one in BLOCK.finditer(text)]
-    assert 2 * len(found) == len(re.findall("^```", text, re.M)), (
-        f"{document} has a block that is not at a line's start"
-    )
-    return found
+    matches = [match.groupdict("") for match in BLOCK.finditer(text)]
+    assert 2 * len(matches) == len(re.findall("^ *```", text, re.M)), f"{document} has a block that is indented"
+    return [Block(document, match["kind"], match["text"], match["reason"]) for match in matches]
 
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.kind == "console" and not block.reason]
 
 
-def in_short(value: Any) -> str:
+def short_name(value: Any) -> str:
     return str(value.relative_to(ROOT)) if isinstance(value, Path) else ""
 
 
@@ -109,7 +107,7 @@ def shape(text: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", dict.fromkeys(block.document for block in RUN), ids=in_short)
+@pytest.mark.parametrize("document", dict.fromkeys(block.document for block in RUN), ids=short_name)
 def test_commands_print_what_the_document_shows(document: Path, clone: Project) -> None:
     if document != README:  # which shows the first release
         clone.invoke("release")
@@ -120,7 +118,7 @@ def test_commands_print_what_the_document_shows(document: Path, clone: Project) 
         assert same, f"{document.name} shows\n{text}\nit is\n{printed}\nThe shapes are\n{shape(text)}\n{shape(printed)}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=in_short)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=short_name)
 def test_every_block_is_checked_or_says_why_it_is_not_run(document: Path) -> None:
     assert [block.text for block in blocks(document) if not block.reason and block.kind not in CHECKED] == []
 
@@ -145,7 +143,7 @@ def leaves(table: dict[str, Any], above: str = "") -> Iterator[str]:
             yield above + name
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "docs/own-model.md"], ids=in_short)
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "docs/own-model.md"], ids=short_name)
 def test_paths_and_links_lead_somewhere(document: Path) -> None:
     text = document.read_text()
     assert [path for path in PATH.findall(text) if not (ROOT / path).exists()] == []
