@@ -12,7 +12,7 @@ import pytest
 
 from lib.errors import ReleaseError
 from lib.release import smoke
-from lib.webservice import identity, same
+from lib.webservice import identity, predictions_equal
 from tests.support.project import free_port
 
 KEYS = ("first-key-" + "a" * 32, "second-key-" + "b" * 32)
@@ -328,8 +328,8 @@ def test_a_service_that_fails_while_its_latency_is_measured_is_a_release_error(
     ],
 )
 def test_predictions_are_the_same_within_nine_digits(one: Any, other: Any) -> None:
-    assert same(one, other)
-    assert same(other, one)
+    assert predictions_equal(one, other)
+    assert predictions_equal(other, one)
 
 
 @pytest.mark.parametrize(
@@ -346,5 +346,5 @@ def test_predictions_are_the_same_within_nine_digits(one: Any, other: Any) -> No
     ],
 )
 def test_other_predictions_are_not_the_same(one: Any, other: Any) -> None:
-    assert not same(one, other)
-    assert not same(other, one)
+    assert not predictions_equal(one, other)
+    assert not predictions_equal(other, one)
