@@ -34,7 +34,7 @@ def test_the_same_score_of_another_model_is_not_better(direction: Literal["lower
 
 
 def test_the_same_model_is_unchanged_and_goes_on() -> None:
-    verdict = decide(rule(), 5.0, 5.0, same_model=True)
+    verdict = decide(rule(), 5.0, 5.0, [0.0] * 100, same_model=True)
     assert (verdict.outcome, verdict.interval) == ("unchanged", None)
 
 

@@ -58,10 +58,12 @@ class Timed(Service):
 
     def __init__(self) -> None:
         self.answered_in_ms: list[float] = []
+        self.rows: list[Any] = []
 
     def answer(self, authorization: str, body: bytes | None) -> tuple[int, Any]:
         begin = time.perf_counter()
         answer = super().answer(authorization, body)
+        self.rows += json.loads(body)["data"] if body else []
         self.answered_in_ms.append((time.perf_counter() - begin) * 1000)
         return answer
 
@@ -136,6 +138,14 @@ class NoKeyCheck(Service):
 class AnyKey(Service):
     def allows(self, given: str) -> bool:
         return bool(given)
+
+
+class Forbids(Service):
+    """Refuses as another part of a cluster would, which says nothing about the service's own keys."""
+
+    def answer(self, authorization: str, body: bytes | None) -> tuple[int, Any]:
+        status, answer = super().answer(authorization, body)
+        return 403 if status == 401 else status, answer
 
 
 class FirstKeyOnly(Service):
@@ -271,6 +281,7 @@ def test_a_service_that_does_all_as_it_should_passes_every_check(serve: Callable
         (Swapped(), {ROWS_RIGHT}),
         (NoKeyCheck(), {NO_KEY, WRONG_KEY}),
         (AnyKey(), {WRONG_KEY}),
+        (Forbids(), {NO_KEY, WRONG_KEY}),
         (FirstKeyOnly(), {SECOND}),
         (NoService(), ALL),
         (HangsUp(), ALL),
@@ -304,6 +315,7 @@ def test_latency_is_measured_on_answers(serve: Callable[[Service], str]) -> None
     latencies = smoke.latencies_ms(uri, KEYS[0], ROWS)
     elapsed_ms = (time.perf_counter() - begin) * 1000
     assert len(latencies) == len(service.answered_in_ms) == smoke.REQUESTS
+    assert service.rows == [ROWS[number % len(ROWS)] for number in range(smoke.REQUESTS)]
     assert sum(service.answered_in_ms) < sum(latencies) < elapsed_ms
     assert all(answer < latency for answer, latency in zip(service.answered_in_ms, latencies, strict=True))
 
@@ -312,7 +324,7 @@ def test_latency_is_measured_on_answers(serve: Callable[[Service], str]) -> None
 def test_a_service_that_fails_while_its_latency_is_measured_is_a_release_error(
     serve: Callable[[Service], str], service: Service
 ) -> None:  # only a release error brings the last version back
-    with pytest.raises(ReleaseError):
+    with pytest.raises(ReleaseError, match="request 21 of 100"):
         smoke.latencies_ms(serve(service), KEYS[0], ROWS)
 
 

@@ -150,6 +150,14 @@ def test_threads_take_turns_on_one_connection(tmp_path: Path) -> None:
         assert set(map(tuple, pool.map(read, range(4000)))) == {(1,)}
 
 
+def test_a_row_of_the_same_key_is_replaced(tmp_path: Path) -> None:
+    with open_store(tmp_path / "workspace.db") as store:
+        for image in ("one", "other"):
+            service = {"name": "scoring", "port": 1, "workers": 1, "model_name": "m", "model_version": 1}
+            store.put("services", **service, image=image, replica="r", stopped=0)
+        assert store.all("SELECT image FROM services") == [{"image": "other"}]
+
+
 @pytest.mark.parametrize("statement", [Store.all, Store.do], ids=["read", "write"])
 def test_a_thread_waits_for_its_turn_to_read_and_to_write(tmp_path: Path, statement: Callable[..., object]) -> None:
     with open_store(tmp_path / "workspace.db") as store, ThreadPoolExecutor(1) as pool:
