@@ -20,9 +20,9 @@ TEXTS = {
     "location": "Region",
 }
 ABOUT = """
-Your Azure ML workspace. Some things in it cost money: an AKS cluster by the hour, even if nobody calls it, a container
-instance by the second, a training cluster while it trains. A release creates a workspace or a cluster only if
-azureml.create in config/release.toml lists it."""
+Your Azure ML workspace. An AKS cluster costs money by the hour, even if nobody calls it, a container instance by the
+second, a training cluster while it trains. A release creates a workspace or a cluster only if azureml.create in
+config/release.toml lists it."""
 SIGN_IN = """
 The Azure CLI is not signed in. Run `az login`, or sign in with your browser when a task asks for it. A service
 principal is for machines without a person, such as CI."""
