@@ -294,7 +294,7 @@ class TestUpdating:
             assert load.more() == {str(version_1.version)}
             ground.platform.services.deploy(second)
             assert load.more() == {str(version_2.version)}
-            with pytest.raises(UnhealthyError, match="was not let in"):
+            with pytest.raises(UnhealthyError, match="was not accepted"):
                 ground.platform.services.deploy(msgspec.structs.replace(first, predictions=second.predictions))
             with pytest.raises(UnhealthyError, match="this score"):
                 ground.platform.services.deploy(ground.deployment(service, version_1, BROKEN))

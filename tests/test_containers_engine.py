@@ -73,7 +73,7 @@ def test_a_socket_that_one_may_not_use_is_told_with_the_group_to_join(listening:
 
 def test_an_engine_on_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://somebody@elsewhere")
-    with pytest.raises(ReleaseError, match="no socket of this machine"):
+    with pytest.raises(ReleaseError, match="not a socket of this machine"):
         address()
 
 

@@ -113,7 +113,7 @@ def test_a_dotenv_that_is_in_git_is_found(clone: Project) -> None:
 
 def test_a_port_that_someone_else_uses_is_found(clone: Project) -> None:
     with socket.create_server(("127.0.0.1", clone.ports[1])):
-        assert f"port {clone.ports[1]}: something else listens there" in only_fix(clone)
+        assert f"port {clone.ports[1]}: another program listens there" in only_fix(clone)
 
 
 def test_a_workspace_that_is_damaged_is_found(clone: Project) -> None:

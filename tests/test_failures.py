@@ -203,7 +203,7 @@ def test_a_busy_port_loses_nothing(released: Project) -> None:
         with changed(released, TOML, f"port = {released.ports[1]}", f"port = {port}"):
             found = error(released, "release", expect=1)
             assert str(port) in found
-            assert "Stop what uses the port, or choose another one" in found
+            assert "Stop the program that uses the port, or choose another port" in found
             assert states(released)["aks"] == "failed"
     assert set(states(released).values()) == {"fresh"}
 

@@ -60,7 +60,7 @@ def test_damaged_content_is_not_handed_out(contents: Blobs, kept: str, damage: b
 
 def test_missing_content_is_told(contents: Blobs, kept: str) -> None:
     contents.place(kept).unlink()
-    with pytest.raises(ReleaseError, match=f"^the model is gone: .*{kept}"):
+    with pytest.raises(ReleaseError, match=f"^the model is missing: .*{kept}"):
         contents.read(kept, "the model")
 
 

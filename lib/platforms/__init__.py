@@ -20,19 +20,19 @@ PLATFORMS = {
 
 
 def connect(settings: Settings, forks: Forks) -> Platform:
-    """Return the platform that .env names. Raises SettingsError where it cannot train on the chosen compute."""
+    """Return the platform that .env names. Raises SettingsError if it cannot train on the chosen compute."""
     module, name = PLATFORMS[settings.env.platform].split(":")
     kind = cast(type[Platform], getattr(importlib.import_module(module), name))
-    chosen = settings.release.train.compute
-    if chosen not in kind.computes:
+    compute = settings.release.train.compute
+    if compute not in kind.computes:
         raise SettingsError(
-            f"PLATFORM={kind.name} cannot train on {chosen}, only on {', '.join(kind.computes)}\n"
+            f"PLATFORM={kind.name} cannot train on {compute}, only on {', '.join(kind.computes)}\n"
             "Choose one of these (train.compute in config/release.toml, or --on), or another PLATFORM in .env"
         )
     return cast(Platform, cast(Any, kind)(settings, forks))
 
 
 def topics(name: str, files: "SettingsFiles") -> Iterator["Topic"]:
-    """Give what a person is left to be asked before a release can use a platform."""
+    """Yield the open questions that a release on a platform needs answers to."""
     questions = importlib.import_module(f"lib.platforms.{name}.questions")
     return cast(Iterator["Topic"], questions.topics(files))

@@ -2,10 +2,10 @@
 
 A platform is mechanism only; which step comes next is decided elsewhere. Every method keeps these promises:
 
-- It is safe to repeat: what exists already is used again, and nothing is created twice.
-- It reads back what it wrote: what it returns is what the platform has now, not what was asked for.
+- It is safe to repeat: it uses what exists, and creates nothing twice.
+- It reads back what it wrote: it returns what the platform has now, not what the caller asked for.
 - It waits with a limit, which a setting names, and then raises ReleaseError with the setting's name.
-- What a user can cause raises a ReleaseError; a missing thing that is only looked for is None.
+- It raises ReleaseError for whatever a user can cause, and returns None if `find` finds nothing.
 - It changes nothing that it did not create.
 """
 
@@ -26,7 +26,7 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(Plain, frozen=True):
-    """A training run to be made; its fingerprint finds it again. `data` is a file on this machine to train on."""
+    """A training run to start. Its fingerprint finds it again. `data` is a file on this machine to train on."""
 
     experiment: str
     compute: str
@@ -37,13 +37,13 @@ class Job(Plain, frozen=True):
     data: Path | None = None
 
     def arguments(self, data: Path | str | None) -> list[str]:
-        """Return the arguments of model/train.py: the parameters, and the data as it is named where it runs."""
-        given = self.parameters | ({} if data is None else {"data": str(data)})
-        return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        """Return the arguments of model/train.py: the parameters, and the path of the data on the training machine."""
+        values = self.parameters | ({} if data is None else {"data": str(data)})
+        return [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 class Place(Plain, frozen=True):
-    """Where a run trained: the compute, the machine, its Python's version, and the environment that was made for it."""
+    """Where a run trained: compute, machine, Python version, and the environment that was created for it."""
 
     compute: str = "local"
     host: str = ""
@@ -52,7 +52,7 @@ class Place(Plain, frozen=True):
 
 
 class Run(Plain, frozen=True):
-    """A completed run; `outputs` maps each file it left to its sha256."""
+    """A completed run. `outputs` maps each output file to its sha256."""
 
     run_id: str
     place: Place
@@ -61,7 +61,7 @@ class Run(Plain, frozen=True):
 
 
 class ModelVersion(Plain, frozen=True):
-    """A registered model; versions count from 1 and are never given twice."""
+    """A registered model. Versions count from 1, and a number is never used twice."""
 
     name: str
     version: int
@@ -72,7 +72,7 @@ class ModelVersion(Plain, frozen=True):
 
 
 class Production(Plain, frozen=True):
-    """What is, or was, in production since when, and on what evidence."""
+    """A version that is, or was, in production: since when, and on what evidence."""
 
     version: int
     image: str
@@ -81,7 +81,7 @@ class Production(Plain, frozen=True):
 
 
 class Build(Plain, frozen=True):
-    """An image to be built from the files of a folder: its digest, and what it is an image of."""
+    """An image to build from the files of a folder: its digest, its model version and its commit."""
 
     digest: str
     folder: Path
@@ -91,7 +91,7 @@ class Build(Plain, frozen=True):
 
 
 class Deployment(Plain, frozen=True):
-    """A version to be served: its image, and rows with the predictions that it must give before it takes over."""
+    """A version to serve: its image, and rows with the predictions that it must return before it takes over."""
 
     service: Service
     image: str
@@ -102,7 +102,7 @@ class Deployment(Plain, frozen=True):
 
 
 class WebService(Plain, frozen=True):
-    """A web service as it is now, and what runs it; `trouble` says why it does not serve, empty where it does."""
+    """A web service as it is now, and the engine that runs it. `trouble` is why it does not serve, or empty."""
 
     name: str
     scoring_uri: str
@@ -113,7 +113,7 @@ class WebService(Plain, frozen=True):
 
 
 class Resource(Plain, frozen=True):
-    """Something that was created and can be removed; `used` where something else that is there needs it."""
+    """Something that was created and can be removed. `used` is True if another existing thing needs it."""
 
     kind: Literal["service", "image", "model", "compute", "workspace"]
     name: str
@@ -122,7 +122,7 @@ class Resource(Plain, frozen=True):
 
 
 class Finding(Plain, frozen=True):
-    """What was looked at. `fix` says what must be done before a release, `hint` what may be; else all is well."""
+    """A check's result. `fix` is what must be done before a release, `hint` what may be done; else all is well."""
 
     what: str
     fix: str = ""
@@ -162,7 +162,7 @@ class Runs(Protocol):
 
 
 class Models(Protocol):
-    """The versions of the model that the settings name, and the pointer to the one in production."""
+    """The versions of the model that the settings name, and the production pointer."""
 
     def find(self, version: int) -> ModelVersion | None:
         """Return a version; None if it does not exist. Changes nothing."""

@@ -1,4 +1,4 @@
-"""Files by their content: kept once, never changed, verified when read."""
+"""Files named by their content: stored once, never changed, verified when read."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ class Blobs:
         self.folder = folder
 
     def place(self, sha256: str) -> Path:
-        """Return where content is, or would be."""
+        """Return the path of a content, whether it is stored or not."""
         return self.folder / sha256[:2] / sha256
 
     def add(self, path: Path) -> str:
-        """Keep a file's content and return its sha256. What was kept and is damaged is replaced."""
+        """Store a file's content and return its sha256. A damaged copy is replaced."""
         sha256 = digest_file(path)
         place = self.place(sha256)
         if not place.exists() or digest_file(place) != sha256:
@@ -26,13 +26,13 @@ class Blobs:
         return sha256
 
     def read(self, sha256: str, what: str) -> Path:
-        """Return a file whose content has been verified. Raises ReleaseError where it is not what was kept."""
+        """Return a file with verified content. Raises ReleaseError if it is missing or damaged."""
         place = self.place(sha256)
         if not place.exists():
-            raise ReleaseError(f"{what} is gone: {place} is missing\n`invoke train --force` makes a new one")
+            raise ReleaseError(f"{what} is missing: {place} does not exist\n`invoke train --force` makes a new one")
         if digest_file(place) != sha256:
             raise ReleaseError(
-                f"{what} is damaged: {place} has another content than its name\n"
+                f"{what} is damaged: the content of {place} does not match its name\n"
                 "Delete it; `invoke train --force` makes a new one"
             )
         return place

@@ -14,38 +14,38 @@ OUTPUTS = (MODEL, "metrics.json", "holdout.json", "data.json")
 def missing(filename: str) -> ReleaseError:
     """Return the error for an output that was not written."""
     return ReleaseError(
-        f"model/train.py did not write outputs/{filename}\ndocs/own-model.md lists what it has to write"
+        f"model/train.py did not write outputs/{filename}\ndocs/own-model.md lists the files that it must write"
     )
 
 
-def finite(value: Any) -> float:
-    """Return a number; NaN and infinity can be compared with nothing, and no record can hold them."""
+def _finite(value: Any) -> float:
+    """Return a number. NaN and infinity cannot be compared, and JSON cannot hold them."""
     if not math.isfinite(value):
-        raise ValueError(f"{value} is none")
+        raise ValueError(f"{value} is not a finite number")
     return float(value)
 
 
 def read_metrics(path: Path) -> dict[str, float]:
-    """Read metrics. Raises ReleaseError where they are not names with numbers."""
+    """Read metrics. Raises ReleaseError unless they map names to finite numbers."""
     try:
-        return {name: finite(value) for name, value in json.loads(path.read_bytes()).items()}
+        return {name: _finite(value) for name, value in json.loads(path.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ReleaseError(f"outputs/metrics.json must map names to numbers: {error}") from None
 
 
 def read_data(path: Path) -> dict[str, Any]:
-    """Read what identifies the data. Raises ReleaseError where it is no JSON."""
+    """Read what identifies the data. Raises ReleaseError if it is not JSON."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ReleaseError(f"outputs/data.json is no JSON: {error}") from None
+        raise ReleaseError(f"outputs/data.json is not JSON: {error}") from None
     return content if isinstance(content, dict) else {"data": content}
 
 
 def same_data(before: Path, after: Path) -> bool:
-    """Tell whether two data.json are of the same data, whatever its file was called."""
+    """Return whether two data.json describe the same data, whatever its file is called."""
     try:
-        told = [read_data(path) | {"file": None} for path in (before, after)]
+        old, new = (read_data(path) | {"file": None} for path in (before, after))
     except ReleaseError:
         return before.read_bytes() == after.read_bytes()
-    return told[0] == told[1]
+    return old == new

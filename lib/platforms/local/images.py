@@ -30,7 +30,7 @@ class Images:
 
     def content(self, digest: str) -> Path:
         if not (self.folder / digest).is_dir():
-            raise ReleaseError(f"image {digest[:12]} is not there any more\n`invoke image --force` builds it anew")
+            raise ReleaseError(f"image {digest[:12]} is not there any more\n`invoke image --force` builds it again")
         return self.folder / digest
 
     def build(self, build: Build, tell: Tell) -> str:

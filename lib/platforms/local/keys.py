@@ -1,4 +1,4 @@
-"""The keys of services: those in .env, or ones made here, in a file that only this user can read."""
+"""The keys of services: from .env, or generated here, in a file that only this user can read."""
 
 import json
 import secrets
@@ -12,41 +12,45 @@ KEY_BYTES = 24
 
 
 class Keys:
-    """Two keys for each service, so that one can be changed while clients use the other."""
+    """Two keys for each service, so that one can be renewed while clients use the other."""
 
     def __init__(self, path: Path, env: Env) -> None:
-        self.path = path
-        self.given = (env.scoring_key_primary, env.scoring_key_secondary)
+        self._path = path
+        self._from_env = (env.scoring_key_primary, env.scoring_key_secondary)
+
+    @property
+    def are_in_env(self) -> bool:
+        """Whether .env sets a key."""
+        return any(self._from_env)
 
     def of(self, service: str) -> tuple[Secret, Secret]:
-        """Return a service's keys, and make those that are missing."""
-        primary, secondary = self.given
+        """Return a service's keys. Generates those that do not exist."""
+        primary, secondary = self._from_env
         if primary and secondary:
             return primary, secondary
-        made = self.read()
-        if service not in made:
-            made = self.renew(service)
-        return primary or Secret(made[service][0]), secondary or Secret(made[service][1])
+        keys = self._read()
+        if service not in keys:
+            keys = self.renew(service)
+        return primary or Secret(keys[service][0]), secondary or Secret(keys[service][1])
 
     def renew(self, service: str) -> dict[str, list[str]]:
-        """Make new keys for a service; they hold from its next deployment on."""
-        made = self.read() | {service: [secrets.token_urlsafe(KEY_BYTES) for _ in range(2)]}
-        files.write(self.path, json.dumps(made).encode(), mode=0o600)
-        return made
+        """Generate new keys for a service, which it accepts from its next deployment on. Returns all keys."""
+        keys = self._read() | {service: [secrets.token_urlsafe(KEY_BYTES) for _ in range(2)]}
+        files.write(self._path, json.dumps(keys).encode(), mode=0o600)
+        return keys
 
     def remove(self, service: str) -> None:
         """Forget a service's keys."""
-        made = self.read()
-        if made.pop(service, None):
-            files.write(self.path, json.dumps(made).encode(), mode=0o600)
+        keys = self._read()
+        if keys.pop(service, None):
+            files.write(self._path, json.dumps(keys).encode(), mode=0o600)
 
-    def read(self) -> dict[str, list[str]]:
-        """Read the keys that were made here."""
+    def _read(self) -> dict[str, list[str]]:
         try:
-            return dict(json.loads(self.path.read_bytes()))
+            return dict(json.loads(self._path.read_bytes()))
         except FileNotFoundError:
             return {}
         except ValueError as error:
             raise ReleaseError(
-                f"{self.path} is not whole: {error}\nRemove it: new keys are made, for the next deployment"
+                f"{self._path} is damaged: {error}\nRemove it: the next deployment generates new keys"
             ) from None

@@ -46,7 +46,7 @@ class LocalPlatform:
         self.services = Services(self._folder / "services", self._store, keys, settings.release, self._replicas)
 
     def _replicas(self, engine: str) -> Replicas:
-        """Return what runs services: processes, or the containers of an engine."""
+        """Return what runs services with an engine: processes or containers."""
         if engine == "container":
             return self._containers.replicas
         limits = self._settings.release.limits
@@ -54,7 +54,7 @@ class LocalPlatform:
 
     @functools.cached_property
     def _containers(self) -> "ContainerEngine":
-        """The container engine; its client is imported only where it is used."""
+        """The container engine. Its client is slow to import, so it is imported only if it is used."""
         from lib.platforms.local.containers import ContainerEngine
 
         return ContainerEngine(self._settings)
@@ -71,14 +71,14 @@ class LocalPlatform:
                 busy = probe.connect_ex(("127.0.0.1", service.local.port)) == 0
             place = f"port {service.local.port}"
             if busy and not (self._folder / "services" / service.name).exists():
-                yield Finding(what=place, fix=f"something else listens there: choose another port for {service.name}")
+                yield Finding(what=place, fix=f"another program listens there: choose another port for {service.name}")
             else:
                 yield Finding(what=f"{place} for {service.name}")
         yield from self._computes.check()
         yield self._check_engine()
 
     def _check_engine(self) -> Finding:
-        """Say which container engine is here; that there is none needs a fix only where one is to be used."""
+        """Report the container engine. A missing engine needs a fix only if the settings use one."""
         used = self._settings.containers
         try:
             engine = self._containers.engine.describe()

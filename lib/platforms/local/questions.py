@@ -1,4 +1,4 @@
-"""What a person is asked before a release runs on this machine: whether there is another one to train on."""
+"""What `invoke setup` asks for the local platform: whether there is another machine to train on."""
 
 import re
 from collections.abc import Generator, Iterator
@@ -12,27 +12,27 @@ NAMES = {"host": "VM_HOST", "user": "VM_USER", "port": "VM_SSH_PORT"}
 
 
 def topics(files: SettingsFiles) -> Iterator[Topic]:
-    """Give what is left to ask."""
-    yield Topic("", machine(files))
+    """Yield the open questions."""
+    yield Topic("", _ask_for_machine(files))
 
 
-def machine(files: SettingsFiles) -> Generator[Question, str, Answers]:
-    """Ask for the machine's address; none is an answer, and an empty VM_HOST keeps it."""
+def _ask_for_machine(files: SettingsFiles) -> Generator[Question, str, Answers]:
+    """Ask for the machine's address. No machine is an answer as well: an empty VM_HOST stores it."""
     if files.variable("VM_HOST") is not None:
         return {}
     typed = yield Question(
-        "Another machine to train on, reached by SSH: user@host:port (Enter for none)", optional(address)
+        "Another machine to train on, reached by SSH: user@host:port (Enter for none)", optional(_address)
     )
-    found = re.fullmatch(ADDRESS, typed)
-    if not found:
+    match = re.fullmatch(ADDRESS, typed)
+    if not match:
         return {Setting(DOTENV, "VM_HOST"): ""}
-    return {Setting(DOTENV, NAMES[part]): value.strip("[]") for part, value in found.groupdict().items() if value}
+    return {Setting(DOTENV, NAMES[part]): value.strip("[]") for part, value in match.groupdict().items() if value}
 
 
-def address(value: str) -> str:
-    """Return an address whose port, where it has one, can be one; see lib.settings.questions.Rule."""
+def _address(value: str) -> str:
+    """Return an address if its port, if any, is in range; see lib.settings.questions.Rule."""
     like(ADDRESS, "an address such as ada@vm.example.org:22")(value)
-    found = re.fullmatch(ADDRESS, value)
-    if found and found["port"] and not 1 <= int(found["port"]) <= LAST_PORT:
-        raise ValueError(f"{found['port']!r} must be a port from 1 to {LAST_PORT}")
+    match = re.fullmatch(ADDRESS, value)
+    if match and match["port"] and not 1 <= int(match["port"]) <= LAST_PORT:
+        raise ValueError(f"{match['port']!r} must be a port from 1 to {LAST_PORT}")
     return value

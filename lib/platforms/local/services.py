@@ -1,4 +1,4 @@
-"""Which version of a service serves. A new one is started beside the old, checked, and takes over or is dropped."""
+"""Which version of a service serves. A new version starts beside the old one, is checked, and takes over or ends."""
 
 import contextlib
 import shutil
@@ -20,51 +20,84 @@ KEPT_LOGS = 5
 
 
 class Services:
-    """The services of one workspace. `replicas` gives what runs them, by the name of an engine."""
+    """The services of one workspace. `replicas` returns what runs them, by the name of an engine."""
 
     def __init__(
         self, folder: Path, store: Store, keys: Keys, release: Release, replicas: Callable[[str], Replicas]
     ) -> None:
-        self.folder = folder
-        self.store = store
-        self.key_ring = keys
-        self.engine = release.local.engine
-        self.registry = release.image.registry
-        self.replicas = replicas
+        self._folder = folder
+        self._store = store
+        self._keys = keys
+        self._engine = release.local.engine
+        self._registry = release.image.registry
+        self._replicas = replicas
+
+    def find(self, service: Service) -> WebService | None:
+        row = self._row(service.name)
+        if row is None:
+            return None
+        uri = f"http://127.0.0.1:{row['port']}/score"
+        return WebService(
+            name=service.name,
+            scoring_uri=uri,
+            image=row["image"],
+            model_version=row["model_version"],
+            engine=row["engine"],
+            trouble="it was stopped" if row["stopped"] else self._trouble(service, row, uri),
+        )
 
     def deploy(self, deployment: Deployment) -> WebService:
-        """Make a service serve a version; see Platform.deploy."""
         service = deployment.service
-        row = self.row(service.name)
-        self.stop_strays(service.name, row)
-        found = self.find(service) if row and self.wanted(row, deployment) else None
-        if found and not found.trouble:
-            return found
-        self.replace(deployment, row)
-        self.drop_old_logs(service.name)
-        found = self.find(service)
-        if found is None or found.trouble:
+        row = self._row(service.name)
+        self._stop_strays(service.name, row)
+        current = self.find(service) if row and self._serves(row, deployment) else None
+        if current and not current.trouble:
+            return current
+        self._replace(deployment, row)
+        self._drop_old_logs(service.name)
+        deployed = self.find(service)
+        if deployed is None or deployed.trouble:
             raise UnhealthyError(
-                f"{service.name} does not answer as it should: {found.trouble if found else 'it is gone'}"
+                f"{service.name} does not answer as it should: {deployed.trouble if deployed else 'it was removed'}"
             )
-        return found
+        return deployed
 
-    def row(self, name: str) -> dict[str, Any] | None:
-        """Return what is kept of a service."""
-        return self.store.one("SELECT * FROM services WHERE name = ?", name)
+    def keys(self, service: Service) -> tuple[Secret, Secret]:
+        return self._keys.of(service.name)
 
-    def replace(self, deployment: Deployment, row: dict[str, Any] | None) -> None:
-        """Start a candidate, check it, let it take over, and stop what served before."""
-        service, keys = deployment.service, self.key_ring.of(deployment.service.name)
-        replicas = self.replicas(self.engine)
-        same_engine = row is not None and row["engine"] == self.engine
+    def renew_keys(self, service: Service) -> None:
+        if self._keys.are_in_env:
+            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
+        self._keys.renew(service.name)
+
+    def stop(self, service: Service) -> None:
+        self._stop(service.name)
+
+    def remove(self, name: str) -> None:
+        """Stop a service and forget it, its keys and its logs."""
+        self._stop(name)
+        self._store.do("DELETE FROM services WHERE name = ?", name)
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+        self._keys.remove(name)
+
+    def _row(self, name: str) -> dict[str, Any] | None:
+        """Return what the database holds of a service."""
+        return self._store.one("SELECT * FROM services WHERE name = ?", name)
+
+    def _replace(self, deployment: Deployment, row: dict[str, Any] | None) -> None:
+        """Start a candidate, check it, let it take over, and stop the previous version."""
+        service, keys = deployment.service, self._keys.of(deployment.service.name)
+        replicas = self._replicas(self._engine)
+        same_engine = row is not None and row["engine"] == self._engine
         serving = row["replica"] if row and same_engine else ""
         with contextlib.closing(replicas.start(deployment, keys, serving)) as candidate:
-            check(candidate.addresses, deployment, keys[0].reveal())
-            if row and not same_engine:  # which holds the port
-                self.replicas(row["engine"]).stop_all(service.name)
+            _check(candidate.addresses, deployment, keys[0].reveal())
+            if row and not same_engine:  # two engines cannot share the port, so the old one must let go of it first
+                self._replicas(row["engine"]).stop_all(service.name)
             candidate.take()
-            self.store.put(
+            # Recorded before the old replicas stop. If this process is killed in between, the row names the replicas
+            # that have the traffic, and the next release stops all others.
+            self._store.put(
                 "services",
                 name=service.name,
                 port=service.local.port,
@@ -74,96 +107,75 @@ class Services:
                 model_version=deployment.model_version,
                 replica=candidate.name,
                 stopped=0,
-                engine=self.engine,
-                container=self.container(service),
+                engine=self._engine,
+                container=self._container(service),
             )
         if serving:
             replicas.stop(service.name, serving)
 
-    def stop_strays(self, name: str, row: dict[str, Any] | None) -> None:
+    def _stop_strays(self, name: str, row: dict[str, Any] | None) -> None:
         """Stop replicas that an interrupted update left running beside those that serve."""
         serving = {row["engine"]: row["replica"]} if row else {}
-        for engine in {self.engine, *serving}:
-            self.replicas(engine).stop_others(name, serving.get(engine, ""))
+        for engine in {self._engine, *serving}:
+            self._replicas(engine).stop_others(name, serving.get(engine, ""))
 
-    def find(self, service: Service) -> WebService | None:
-        """Return a service as it answers now, asked with both of its keys."""
-        row = self.row(service.name)
-        if row is None:
-            return None
-        trouble = "it was stopped" if row["stopped"] else ""
-        uri = f"http://127.0.0.1:{row['port']}/score"
-        expected = identity(row["model_name"], row["model_version"], row["image"])
-        for key in [] if trouble else self.key_ring.of(service.name):
-            trouble = trouble or identity_mismatch(uri, key.reveal(), expected)
-        if not trouble and self.made_of(row) != self.asked(service):
-            trouble = "its port, workers, engine or containers are others in the settings"
-        return WebService(
-            name=service.name,
-            scoring_uri=uri,
-            image=row["image"],
-            model_version=row["model_version"],
-            engine=row["engine"],
-            trouble=trouble,
+    def _trouble(self, service: Service, row: dict[str, Any], uri: str) -> str:
+        """Ask a service with both of its keys. Return why it does not serve as it should, or an empty string."""
+        expected_identity = identity(row["model_name"], row["model_version"], row["image"])
+        for key in self._keys.of(service.name):
+            if trouble := identity_mismatch(uri, key.reveal(), expected_identity):
+                return trouble
+        if _runtime(row) != self._runtime_settings(service):
+            return "its port, workers, engine or containers are others in the settings"
+        return ""
+
+    def _serves(self, row: dict[str, Any], deployment: Deployment) -> bool:
+        """Return whether a service already serves a deployment."""
+        version = (deployment.image, deployment.model_name, deployment.model_version)
+        return (
+            not row["stopped"]
+            and (row["image"], row["model_name"], row["model_version"]) == version
+            and _runtime(row) == self._runtime_settings(deployment.service)
         )
 
-    def wanted(self, row: dict[str, Any], deployment: Deployment) -> bool:
-        """Tell whether a service already serves what is to be deployed."""
-        serving = (row["image"], row["model_name"], row["model_version"])
-        asked = (deployment.image, deployment.model_name, deployment.model_version)
-        return not row["stopped"] and serving == asked and self.made_of(row) == self.asked(deployment.service)
+    def _runtime_settings(self, service: Service) -> tuple[Any, ...]:
+        """Return the runtime that the settings ask for; see _runtime."""
+        return service.local.port, service.local.workers, self._engine, self._container(service)
 
-    def made_of(self, row: dict[str, Any]) -> tuple[Any, ...]:
-        """Return what a service is made of."""
-        return row["port"], row["workers"], row["engine"], row["container"]
+    def _container(self, service: Service) -> str:
+        """Return a service's container settings and its registry as JSON; empty if it runs as processes."""
+        container = {"registry": self._registry} | msgspec.structs.asdict(service.local.container)
+        return "" if self._engine == "process" else msgspec.json.encode(container).decode()
 
-    def asked(self, service: Service) -> tuple[Any, ...]:
-        """Return what a service is to be made of."""
-        return service.local.port, service.local.workers, self.engine, self.container(service)
-
-    def container(self, service: Service) -> str:
-        """Return what a service's containers are to be, and where their image is from; empty where it has none."""
-        chosen = {"registry": self.registry} | msgspec.structs.asdict(service.local.container)
-        return "" if self.engine == "process" else msgspec.json.encode(chosen).decode()
-
-    def keys(self, service: Service) -> tuple[Secret, Secret]:
-        return self.key_ring.of(service.name)
-
-    def renew_keys(self, service: Service) -> None:
-        if any(self.key_ring.given):
-            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
-        self.key_ring.renew(service.name)
-
-    def stop(self, service: Service) -> None:
-        self.stop_all(service.name)
-
-    def stop_all(self, name: str) -> None:
+    def _stop(self, name: str) -> None:
         """Stop every replica of a service."""
-        row = self.row(name)
-        self.store.do("UPDATE services SET stopped = 1 WHERE name = ?", name)
-        for engine in {self.engine, row["engine"]} if row else {self.engine}:
-            self.replicas(engine).stop_all(name)
+        row = self._row(name)
+        # Recorded first: a stop that is interrupted must not look like a crash.
+        self._store.do("UPDATE services SET stopped = 1 WHERE name = ?", name)
+        for engine in {self._engine, row["engine"]} if row else {self._engine}:
+            self._replicas(engine).stop_all(name)
 
-    def remove(self, name: str) -> None:
-        """Stop a service and forget it, its keys and its logs."""
-        self.stop_all(name)
-        self.store.do("DELETE FROM services WHERE name = ?", name)
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-        self.key_ring.remove(name)
-
-    def drop_old_logs(self, name: str) -> None:
-        """Remove what ended replicas left, but for the newest."""
-        folders = sorted((self.folder / name).glob("*"), key=lambda folder: folder.stat().st_mtime)
+    def _drop_old_logs(self, name: str) -> None:
+        """Remove the folders of ended replicas except the newest."""
+        folders = sorted((self._folder / name).glob("*"), key=lambda folder: folder.stat().st_mtime)
         for folder in folders[:-KEPT_LOGS]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(addresses: Sequence[str], deployment: Deployment, key: str) -> None:
-    """Check a candidate before it takes over: who it is, and what it predicts. Raises UnhealthyError."""
+def _runtime(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return how a service runs: its port, its workers, its engine and its container settings."""
+    return row["port"], row["workers"], row["engine"], row["container"]
+
+
+def _check(addresses: Sequence[str], deployment: Deployment, key: str) -> None:
+    """Check a candidate before it takes over: its identity and its predictions. Raises UnhealthyError."""
+    expected_identity = identity(deployment.model_name, deployment.model_version, deployment.image)
     for address in addresses:
-        expected = identity(deployment.model_name, deployment.model_version, deployment.image)
-        trouble = deployment_mismatch(f"{address}/score", key, expected, deployment.rows, deployment.predictions)
+        trouble = deployment_mismatch(
+            f"{address}/score", key, expected_identity, deployment.rows, deployment.predictions
+        )
         if trouble:
             raise UnhealthyError(
-                f"the new version of {deployment.service.name} was not let in: {trouble}\nWhat served before goes on"
+                f"the new version of {deployment.service.name} was not accepted: {trouble}\n"
+                "The previous version keeps serving"
             )

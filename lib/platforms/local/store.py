@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS machines (
     PRIMARY KEY (vm_host, vm_user, vm_ssh_port, vm_folder));
 CREATE TABLE IF NOT EXISTS workspace (id TEXT PRIMARY KEY);
 """
-# Columns that workspaces of an earlier version do not have: table, column, and how it is declared.
+# Columns that an earlier version's workspaces lack: table, column, declaration.
 ADDED = [
     ("runs", "place", "TEXT NOT NULL DEFAULT '{}'"),
     ("services", "engine", "TEXT NOT NULL DEFAULT 'process'"),
@@ -47,29 +47,30 @@ JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence", "place"}
 
 
 class Store:
-    """One connection, made when it is needed, for one thread at a time; every change is one transaction."""
+    """One connection, opened when it is first used, for one thread at a time. Every change is one transaction."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.turn = threading.Lock()
 
     @functools.cached_property
-    def connection(self) -> sqlite3.Connection:
-        """Open the database, and make it where it is missing."""
+    def _connection(self) -> sqlite3.Connection:
+        """Open the database, or create it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.told("opened"), alone(self.path.parent), contextlib.ExitStack() as failed:
-            made = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            failed.callback(made.close)
-            made.row_factory = sqlite3.Row
-            made.execute("PRAGMA journal_mode = WAL")
-            made.executescript(SCHEMA)
-            add_columns(made)
+        with self._reporting("opened"), _locked(self.path.parent), contextlib.ExitStack() as failed:
+            # Statements commit by themselves; threads share the connection, and `_turn` lets one at a time use it.
+            connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+            failed.callback(connection.close)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")  # readers never wait for a writer
+            connection.executescript(SCHEMA)
+            _add_columns(connection)
             failed.pop_all()
-        return made
+        return connection
 
     @contextlib.contextmanager
-    def told(self, done: str) -> Iterator[None]:
-        """Turn what is wrong with the file into a ReleaseError; a wrong statement is a bug, and stays what it is."""
+    def _reporting(self, done: str) -> Iterator[None]:
+        """Turn a problem with the file into a ReleaseError. A wrong statement is a bug and keeps its traceback."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -77,21 +78,21 @@ class Store:
                 raise
             raise ReleaseError(
                 f"{self.path} cannot be {done}: {error}\n"
-                "Is the disk full, or the folder not yours? A damaged file has to be restored, or moved away"
+                "Is the disk full, or does the folder belong to another user? Restore a damaged file, or move it away"
             ) from None
 
     @functools.cached_property
     def id(self) -> str:
-        """Return the workspace's id, made once, by which others know what is this workspace's."""
+        """Return the workspace's id, generated once. It marks what belongs to this workspace elsewhere."""
         self.do("INSERT INTO workspace SELECT ? WHERE NOT EXISTS (SELECT * FROM workspace)", uuid.uuid4().hex[:12])
         row = self.one("SELECT id FROM workspace")
-        assert row  # noqa: S101 - it was inserted
+        assert row  # noqa: S101 - the row was inserted above
         return str(row["id"])
 
     def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Return rows as dicts, their JSON parsed."""
-        with self.told("read"), self.turn:
-            rows = self.connection.execute(query, values).fetchall()
+        with self._reporting("read"), self.turn:
+            rows = self._connection.execute(query, values).fetchall()
         return [
             {name: json.loads(value) if name in JSON_COLUMNS else value for name, value in dict(row).items()}
             for row in rows
@@ -110,26 +111,26 @@ class Store:
     def do(self, statement: str, *values: Any) -> None:
         """Execute one statement."""
         content = [json.dumps(value) if isinstance(value, dict) else value for value in values]
-        with self.told("written"), self.turn:
-            self.connection.execute(statement, content)
+        with self._reporting("written"), self.turn:
+            self._connection.execute(statement, content)
 
     def close(self) -> None:
-        """Close the connection where one was made."""
-        if made := self.__dict__.pop("connection", None):
-            made.close()
+        """Close the connection, if there is one."""
+        if connection := self.__dict__.pop("_connection", None):  # functools.cached_property keeps it there
+            connection.close()
 
 
-def add_columns(connection: sqlite3.Connection) -> None:
-    """Give the tables of a workspace of an earlier version the columns that they lack."""
-    for table, column, declared in ADDED:
-        there = {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
-        if column not in there:
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declared}")
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Add the columns that the tables of an earlier version's workspace lack."""
+    for table, column, declaration in ADDED:
+        columns = {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if column not in columns:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep others out of a folder: SQLite does not wait for its lock while it changes the mode of a new database."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder: SQLite does not wait for its own lock while it changes the journal mode of a new database."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

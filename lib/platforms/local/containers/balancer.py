@@ -1,7 +1,7 @@
 """The load balancer before a service's containers: HAProxy, in a container that holds the service's port.
 
-It is told of a new version by a new configuration; the process that works by it takes the listening socket over, so no
-connection is lost. A request that a dying replica did not answer goes to another one.
+A new version means a new configuration. HAProxy then starts a new process that takes the listening socket over, so no
+connection is lost. HAProxy sends a request that a dying replica did not answer to another replica.
 """
 
 import contextlib
@@ -25,6 +25,8 @@ HERE = Path(__file__).parent
 BALANCES = "invoke-release.balances"
 PORT = 8080
 CONFIGURATION = "haproxy.cfg"
+# -W: a master process that stays, and starts a new worker for a new configuration; -db: in the foreground.
+# -W: a master process that stays, and starts a new worker for a new configuration; -db: in the foreground.
 COMMAND = ["haproxy", "-W", "-db", "-f", f"/{CONFIGURATION}"]
 USER = "10001:10001"
 HEADERS_BYTES = 1 << 16
@@ -33,48 +35,49 @@ POLL_S = 0.05
 
 
 class Balancer:
-    """The balancers of one workspace's services, of the image that [local] balancer names."""
+    """The balancers of one workspace's services. [local] balancer names their image."""
 
     def __init__(self, engine: Engine, image: str, limits: Limits) -> None:
-        self.engine = engine
-        self.image = image
-        self.request_bytes = limits.request_bytes
+        self._engine = engine
+        self._image = image
+        self._request_bytes = limits.request_bytes
 
     def prepare(self) -> None:
-        """Get the balancer's image, before anything else is done."""
-        with explained(f"looking for image {self.image}"):
+        """Pull the balancer's image unless it exists: before replicas start, because a download can fail."""
+        with explained(f"looking for image {self._image}"):
             try:
-                self.engine.client.images.get(self.image)
+                self._engine.client.images.get(self._image)
                 return
             except docker.errors.NotFound:
                 pass
-        pull(self.engine, self.image, "[local] balancer")
+        pull(self._engine, self._image, "[local] balancer")
 
     def route(self, service: Service, upstreams: list[str]) -> None:
-        """Send a service's requests to some replicas and no others. Raises ReleaseError; then nothing has changed."""
-        there = self.engine.containers(**{BALANCES: service.name})
-        serving = [one for one in there if one.labels[f"{BALANCES}.port"] == str(service.local.port)]
+        """Send a service's requests to these replicas only. If it raises ReleaseError, nothing has changed."""
+        balancers = self._engine.containers(**{BALANCES: service.name})
+        serving = [each for each in balancers if each.labels[f"{BALANCES}.port"] == str(service.local.port)]
         mark = uuid.uuid4().hex
-        configuration = packed(configure(mark, upstreams, self.request_bytes))
+        configuration = _pack(_configure(mark, upstreams, self._request_bytes))
         if serving and serving[0].status == "running":
-            reload(serving[0], configuration)
-            wait(serving[0], service, mark)
+            _reload(serving[0], configuration)
+            _wait(serving[0], service, mark)
         else:
-            self.discard(serving)
-            self.create(service, configuration, mark)
-        self.discard([one for one in there if one not in serving])
+            self._discard(serving)
+            self._create(service, configuration, mark)
+        # A service that moved to another port leaves its balancer on the old port.
+        self._discard([each for each in balancers if each not in serving])
 
-    def create(self, service: Service, configuration: bytes, mark: str) -> None:
+    def _create(self, service: Service, configuration: bytes, mark: str) -> None:
         """Start a balancer on a service's port, and wait until it answers there."""
         port = service.local.port
         with explained(f"creating the load balancer of {service.name}"):
-            balancer = self.engine.client.containers.create(
-                self.image,
+            balancer = self._engine.client.containers.create(
+                self._image,
                 COMMAND,
                 name=f"{service.name}-balancer-{uuid.uuid4().hex[:8]}",
-                labels=self.engine.labels
+                labels=self._engine.labels
                 | {SERVICE: service.name, BALANCES: service.name, f"{BALANCES}.port": str(port)},
-                network=self.engine.network(),
+                network=self._engine.network(),
                 ports={f"{PORT}/tcp": ("127.0.0.1", port)},
                 user=USER,
                 cap_drop=["ALL"],
@@ -84,32 +87,32 @@ class Balancer:
         try:
             with explained(f"starting the load balancer of {service.name}"):
                 balancer.put_archive("/", configuration)
-            start(balancer, service)
-            wait(balancer, service, mark)
+            _start(balancer, service)
+            _wait(balancer, service, mark)
         except BaseException:
-            self.discard([balancer])
+            self._discard([balancer])
             raise
 
     def remove(self, service: str) -> None:
-        """Remove a service's balancer; nothing happens where there is none."""
-        self.discard(self.engine.containers(**{BALANCES: service}))
+        """Remove a service's balancer, if there is one."""
+        self._discard(self._engine.containers(**{BALANCES: service}))
 
-    def discard(self, balancers: list[Any]) -> None:
+    def _discard(self, balancers: list[Any]) -> None:
         """Remove containers."""
         for balancer in balancers:
             with explained("removing a load balancer"):
                 balancer.remove(v=True, force=True)
 
 
-def configure(mark: str, upstreams: list[str], request_bytes: int) -> str:
-    """Return HAProxy's configuration; it answers /balancer with a mark, by which one is told from the one before."""
+def _configure(mark: str, upstreams: list[str], request_bytes: int) -> str:
+    """Return HAProxy's configuration. It answers /balancer with `mark`, which shows that HAProxy uses it already."""
     servers = "".join(f"    server {place} {upstream}\n" for place, upstream in enumerate(upstreams))
     text = (HERE / CONFIGURATION).read_text()
     return string.Template(text).substitute(mark=mark, port=PORT, buffer=request_bytes + HEADERS_BYTES) + servers
 
 
-def packed(configuration: str) -> bytes:
-    """Return a configuration as the archive that an engine puts into a container."""
+def _pack(configuration: str) -> bytes:
+    """Return a configuration as a tar archive, which is what an engine unpacks into a container."""
     content = configuration.encode()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -119,18 +122,18 @@ def packed(configuration: str) -> bytes:
     return archive.getvalue()
 
 
-def reload(balancer: Any, configuration: bytes) -> None:
-    """Give a running balancer another configuration, once it has found that right."""
+def _reload(balancer: Any, configuration: bytes) -> None:
+    """Give a running balancer another configuration, after HAProxy itself has checked it."""
     with explained("updating the load balancer"):
         balancer.put_archive("/", configuration)
-        code, said = balancer.exec_run([*COMMAND, "-c"])
+        code, output = balancer.exec_run([*COMMAND, "-c"])
         if code:
-            raise ReleaseError(f"the load balancer refuses its new configuration: {said.decode()[-300:]}")
-        balancer.kill(signal="USR2")
+            raise ReleaseError(f"the load balancer refuses its new configuration: {output.decode()[-300:]}")
+        balancer.kill(signal="USR2")  # HAProxy's signal to reload
 
 
-def start(balancer: Any, service: Service) -> None:
-    """Start a balancer. Raises ReleaseError where its port is taken."""
+def _start(balancer: Any, service: Service) -> None:
+    """Start a balancer. Raises ReleaseError if its port is taken."""
     try:
         with explained(f"starting the load balancer of {service.name}"):
             balancer.start()
@@ -139,12 +142,12 @@ def start(balancer: Any, service: Service) -> None:
             raise
         raise ReleaseError(
             f"{service.name} cannot listen on port {service.local.port}: it is in use\n"
-            "Stop what uses the port, or choose another one in config/release.toml"
+            "Stop the program that uses the port, or choose another port in config/release.toml"
         ) from None
 
 
-def wait(balancer: Any, service: Service, mark: str) -> None:
-    """Wait until a balancer works by its new configuration. Raises ReleaseError where it does not."""
+def _wait(balancer: Any, service: Service, mark: str) -> None:
+    """Wait until a balancer uses its new configuration. Raises ReleaseError if it does not."""
     end = time.monotonic() + READY_LIMIT_S
     while time.monotonic() < end:
         with contextlib.suppress(OSError):

@@ -16,32 +16,32 @@ from lib.settings import conda
 
 
 def environment_key(bundle: Path) -> str:
-    """Return what tells one environment from another: its base, its packages, and how they are installed."""
+    """Return the digest of an environment: its base, its packages, and how they are installed."""
     return digest(b"".join((bundle / name).read_bytes() for name in (PACKAGES_DOCKERFILE, REQUIREMENTS, conda.NAME)))[
         :16
     ]
 
 
 def build_environment(
-    engine: Engine, bundle: Path, tag: str, kept: Path, base: Any, labels: dict[str, str], limit_s: float
+    engine: Engine, bundle: Path, tag: str, wheels_folder: Path, base: Any, labels: dict[str, str], limit_s: float
 ) -> None:
-    """Build the image with the packages of a bundle upon its base; `kept` is where their wheels are."""
-    packages = wheels.download(bundle, kept, base.attrs.get("Architecture", "amd64"))
+    """Build the image with the packages of a bundle. Their wheels are kept in `wheels_folder`."""
+    packages = wheels.download(bundle, wheels_folder, base.attrs.get("Architecture", "amd64"))
     files = {name: bundle / name for name in (PACKAGES_DOCKERFILE, REQUIREMENTS)}
     files |= {f"packages/{wheel.name}": wheel for wheel in packages.glob("*.whl")}
     arguments = {"WORKSPACE": engine.labels[WORKSPACE]}
-    build(engine, files, PACKAGES_DOCKERFILE, tag, labels, arguments, limit_s)
+    _build(engine, files, PACKAGES_DOCKERFILE, tag, labels, arguments, limit_s)
 
 
 def build_image(
     engine: Engine, bundle: Path, tag: str, environment: str, labels: dict[str, str], limit_s: float
 ) -> None:
-    """Build the image of a bundle upon its environment."""
+    """Build the image of a bundle on top of its environment."""
     files = {path.relative_to(bundle).as_posix(): path for path in bundle.rglob("*") if path.is_file()}
-    build(engine, files, "Dockerfile", tag, labels, {"ENVIRONMENT": environment}, limit_s)
+    _build(engine, files, "Dockerfile", tag, labels, {"ENVIRONMENT": environment}, limit_s)
 
 
-def build(
+def _build(
     engine: Engine,
     files: dict[str, Path],
     dockerfile: str,
@@ -50,10 +50,10 @@ def build(
     arguments: dict[str, str],
     limit_s: float,
 ) -> None:
-    """Let the engine run a Dockerfile. Raises ReleaseError with what the failed step said."""
+    """Let the engine run a Dockerfile. Raises ReleaseError with the output of the failed step."""
     doing = f"building {tag}"
     with tempfile.TemporaryFile() as context, explained(doing):
-        pack(context, files)
+        _pack(context, files)
         lines = engine.client.api.build(
             fileobj=context,
             custom_context=True,
@@ -69,31 +69,34 @@ def build(
         follow(lines, doing, limit_s)
 
 
-def pack(context: IO[bytes], files: dict[str, Path]) -> None:
-    """Write what the engine builds from: files by their names, in a fixed order, without owners or times."""
+def _pack(context: IO[bytes], files: dict[str, Path]) -> None:
+    """Write the build context: a tar with the files in a fixed order, without owners or times.
+
+    The engine reuses a layer only if the files behind it have the same bytes and attributes.
+    """
     with tarfile.open(fileobj=context, mode="w") as tar:
         for name, path in sorted(files.items()):
-            tar.add(path, name, recursive=False, filter=plain)
+            tar.add(path, name, recursive=False, filter=_anonymous)
     context.seek(0)
 
 
-def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Take from a file what is not content."""
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Remove times and owners from an entry."""
     return entry.replace(deep=False, mtime=0, uid=0, gid=0, uname="", gname="", mode=0o644)
 
 
 def follow(lines: Iterable[dict[str, Any]], doing: str, limit_s: float) -> str:
-    """Read what an engine says to its end, and return it.
+    """Read an engine's progress to its end, and return it as text.
 
-    Raises ReleaseError with what went wrong, or where it takes too long.
+    Raises ReleaseError if the engine reports an error, or if it takes longer than `limit_s`.
     """
     end = time.monotonic() + limit_s
-    said: list[str] = []
+    output: list[str] = []
     for line in lines:
         if "error" in line:
-            errors = [part for part in "".join(said).splitlines() if part.startswith("ERROR")]
+            errors = [part for part in "".join(output).splitlines() if part.startswith("ERROR")]
             raise failed(doing, "\n".join([*errors[-1:], str(line["error"])]))
-        said.append(str(line.get("stream") or f"{line.get('status', '')}\n"))
+        output.append(str(line.get("stream") or f"{line.get('status', '')}\n"))
         if time.monotonic() > end:
             raise ReleaseError(f"{doing}: it took longer than {limit_s:g} s")
-    return "".join(said)
+    return "".join(output)

@@ -1,4 +1,4 @@
-"""Container images: built by the engine from the bundles that run as processes, and pushed where a registry is set."""
+"""Container images: built by the engine from the bundles that run as processes, and pushed if a registry is set."""
 
 import re
 from pathlib import Path
@@ -16,8 +16,8 @@ from lib.platforms.local.containers.engine import Engine, explained
 from lib.settings import Env, ImageSettings
 
 FINGERPRINT = "invoke-release.fingerprint"
-ENVIRONMENT = "invoke-release.environment"
-IN_USE = 409
+ENVIRONMENT_LABEL = "invoke-release.environment"
+IN_USE = 409  # HTTP's Conflict: how an engine refuses to remove an image that a container uses
 PULL_LIMIT_S = 1800.0
 OCI = "org.opencontainers.image"
 
@@ -26,132 +26,133 @@ class Images:
     """The engine's images of one workspace. An image's tag is the digest of the bundle that it was built from."""
 
     def __init__(self, engine: Engine, model: str, settings: ImageSettings, env: Env, folder: Path) -> None:
-        self.engine = engine
-        self.settings = settings
-        self.repository = settings.registry or f"localhost/{model}-{engine.name}"
-        self.credentials = credentials(env)
-        self.wheels = folder / "wheels"
-        self.pushed = Pushed(folder / "pushed.json")
+        self._engine = engine
+        self._settings = settings
+        self._repository = settings.registry or f"localhost/{model}-{engine.name}"
+        self._credentials = _credentials(env)
+        self._wheels = folder / "wheels"
+        self._pushed = Pushed(folder / "pushed.json")
 
-    def reference(self, digest: str) -> str:
+    def _reference(self, digest: str) -> str:
         """Return the name of an image in the engine and in the registry."""
-        return f"{self.repository}:{digest}"
+        return f"{self._repository}:{digest}"
 
-    def get(self, reference: str) -> Any:
-        """Return an image of the engine, or None where it has none of this name."""
+    def _get(self, reference: str) -> Any:
+        """Return an image of the engine; None if the engine has no image of this name."""
         with explained(f"looking for image {reference}"):
             try:
-                return self.engine.client.images.get(reference)
+                return self._engine.client.images.get(reference)
             except docker.errors.NotFound:
                 return None
 
     def find(self, digest: str) -> str | None:
-        """Return where an image is: in the registry by its digest, or without one in the engine by its id."""
-        image = self.get(self.reference(digest))
+        """Return an image's location: with a registry its digest there, otherwise its id in the engine."""
+        image = self._get(self._reference(digest))
         if image is None:
             return None
-        return self.pushed.read().get(self.reference(digest)) if self.settings.registry else str(image.id)
+        return self._pushed.read().get(self._reference(digest)) if self._settings.registry else str(image.id)
 
     def build(self, build: Build, tell: Tell) -> str:
-        """Build and push an image, as far as that has not been done; return where it is."""
-        if not self.get(self.reference(build.digest)) and not self.pulled(build.digest):
-            self.run(build, tell)
-        if self.settings.registry:
-            tell(f"pushing to {self.settings.registry}")
-            self.push(build.digest)
+        """Build and push an image unless that was done before. Return its location."""
+        if not self._get(self._reference(build.digest)) and not self._pull(build.digest):
+            self._run(build, tell)
+        if self._settings.registry:
+            tell(f"pushing to {self._settings.registry}")
+            self._push(build.digest)
         location = self.find(build.digest)
         if location is None:
             raise ReleaseError(
-                f"image {build.digest[:12]} was built, and is not there\n`invoke image --force` tries again"
+                f"image {build.digest[:12]} was built, but does not exist\n`invoke image --force` tries again"
             )
         return location
 
-    def pulled(self, digest: str) -> bool:
-        """Get an image that was pushed from elsewhere, and tell whether there is one."""
-        if not self.settings.registry:
+    def _pull(self, digest: str) -> bool:
+        """Pull an image that another machine pushed, and return whether there is one."""
+        if not self._settings.registry:
             return False
         try:
-            image = pull(self.engine, self.reference(digest), "image.registry", self.credentials)
+            image = pull(self._engine, self._reference(digest), "image.registry", self._credentials)
         except ReleaseError:
-            return False  # whatever is wrong with the registry, pushing tells it
+            return False  # if the registry has a problem, the push reports it
         return bool(image.labels.get(FINGERPRINT) == digest)
 
-    def run(self, build: Build, tell: Tell) -> None:
-        """Let the engine build an image, and before it its environment, unless another image has the same."""
-        base = self.get(self.settings.base) or pull(self.engine, self.settings.base, "[image] base")
+    def _run(self, build: Build, tell: Tell) -> None:
+        """Let the engine build an image, and its environment first, unless another image shares that."""
+        base = self._get(self._settings.base) or pull(self._engine, self._settings.base, "[image] base")
         key = builds.environment_key(build.folder)
         environment = f"localhost/invoke-release-environment:{key}"
-        limit_s = self.settings.build_timeout_s
-        if not self.get(environment):
-            tell(f"installing the image's packages upon {self.settings.base}")
+        limit_s = self._settings.build_timeout_s
+        if not self._get(environment):
+            tell(f"installing the image's packages on {self._settings.base}")
             builds.build_environment(
-                self.engine, build.folder, environment, self.wheels, base, {ENVIRONMENT: key}, limit_s
+                self._engine, build.folder, environment, self._wheels, base, {ENVIRONMENT_LABEL: key}, limit_s
             )
-            for stage in self.ours():
+            for stage in self._ours():
                 if not stage.tags:
-                    self.discard(identifier(stage))  # it has installed the packages
-        labels = self.labels(build, base) | {ENVIRONMENT: key}
-        builds.build_image(self.engine, build.folder, self.reference(build.digest), environment, labels, limit_s)
+                    self._discard(_identifier(stage))  # the build stage that compiled the packages
+        labels = self._labels(build, base) | {ENVIRONMENT_LABEL: key}
+        builds.build_image(self._engine, build.folder, self._reference(build.digest), environment, labels, limit_s)
 
-    def labels(self, build: Build, base: Any) -> dict[str, str]:
-        """Return what an image says of itself, by the names of the Open Container Initiative."""
-        return self.engine.labels | {
+    def _labels(self, build: Build, base: Any) -> dict[str, str]:
+        """Return an image's labels, named as the Open Container Initiative does."""
+        return self._engine.labels | {
             f"{OCI}.title": build.model_name,
             f"{OCI}.version": str(build.model_version),
             f"{OCI}.revision": build.commit,
-            f"{OCI}.base.name": self.settings.base,
+            f"{OCI}.base.name": self._settings.base,
             f"{OCI}.base.digest": next(iter(base.attrs.get("RepoDigests") or []), base.id).rpartition("@")[2],
             FINGERPRINT: build.digest,
         }
 
-    def push(self, digest: str) -> None:
-        """Push an image, and remember by which digest the registry knows it. Raises ReleaseError where it refuses."""
-        doing = f"pushing to {self.settings.registry}"
+    def _push(self, digest: str) -> None:
+        """Push an image, and store its digest in the registry. Raises ReleaseError if the registry refuses."""
+        doing = f"pushing to {self._settings.registry}"
         with explained(doing):
-            lines = self.engine.client.api.push(
-                self.repository, tag=digest, stream=True, decode=True, auth_config=self.credentials
+            lines = self._engine.client.api.push(
+                self._repository, tag=digest, stream=True, decode=True, auth_config=self._credentials
             )
-            said = builds.follow(lines, doing, self.settings.build_timeout_s)
-        known = re.search(rf"{digest}: digest: (sha256:[0-9a-f]{{64}})", said)
-        if known is None:
-            raise ReleaseError(f"{doing}: the registry did not say by which digest it knows the image")
-        self.pushed.add(self.reference(digest), f"{self.repository}@{known[1]}")
+            output = builds.follow(lines, doing, self._settings.build_timeout_s)
+        match = re.search(rf"{digest}: digest: (sha256:[0-9a-f]{{64}})", output)
+        if match is None:
+            raise ReleaseError(f"{doing}: the registry did not report the image's digest")
+        self._pushed.add(self._reference(digest), f"{self._repository}@{match[1]}")
 
     def of(self, digest: str) -> str:
-        """Return what to run for an image; with a registry, what is there. Raises ReleaseError where it is gone."""
+        """Return the location of an image to run, after a pull if there is a registry. Raises ReleaseError."""
         location = self.find(digest)
         if location is None:
-            raise ReleaseError(f"image {digest[:12]} is not there any more\n`invoke image --force` builds it anew")
-        if self.settings.registry:
-            pull(self.engine, location, "image.registry", self.credentials)
+            raise ReleaseError(f"image {digest[:12]} is not there any more\n`invoke image --force` builds it again")
+        if self._settings.registry:
+            pull(self._engine, location, "image.registry", self._credentials)
         return location
 
     def remove(self, digest: str) -> None:
-        """Remove an image from the engine, and environments that no image of any workspace is built upon.
+        """Remove an image from the engine, and environments that no image of any workspace needs.
 
-        Nothing where it is gone; one that somebody else's container runs on stays, and so does what was pushed.
+        Idempotent. An image that another container uses stays, and the registry keeps what was pushed.
         """
-        made = [image for image in self.ours() if image.labels.get(FINGERPRINT) == digest]
-        for name in [self.reference(digest), *(tag for image in made for tag in image.tags), *map(identifier, made)]:
-            self.discard(name)
+        images = [image for image in self._ours() if image.labels.get(FINGERPRINT) == digest]
+        tags = [tag for image in images for tag in image.tags]
+        for name in [self._reference(digest), *tags, *map(_identifier, images)]:
+            self._discard(name)
         with explained("listing images"):
-            built_upon = [image for image in self.engine.client.images.list() if ENVIRONMENT in image.labels]
-        needed = {image.labels[ENVIRONMENT] for image in built_upon if FINGERPRINT in image.labels}
-        for image in built_upon:
-            if image.labels[ENVIRONMENT] not in needed:
-                self.discard(next(iter(image.tags), identifier(image)))
+            labelled = [image for image in self._engine.client.images.list() if ENVIRONMENT_LABEL in image.labels]
+        needed = {image.labels[ENVIRONMENT_LABEL] for image in labelled if FINGERPRINT in image.labels}
+        for image in labelled:
+            if image.labels[ENVIRONMENT_LABEL] not in needed:
+                self._discard(next(iter(image.tags), _identifier(image)))
 
-    def ours(self) -> list[Any]:
-        """Return the images that were made for this workspace; Podman 4 finds none where two labels are asked for."""
-        (label,) = self.engine.labels.items()
+    def _ours(self) -> list[Any]:
+        """Return this workspace's images. Asks for one label, because Podman 4 finds nothing by two."""
+        (label,) = self._engine.labels.items()
         with explained("listing images"):
-            return list(self.engine.client.images.list(filters={"label": "=".join(label)}))
+            return list(self._engine.client.images.list(filters={"label": "=".join(label)}))
 
-    def discard(self, reference: str) -> None:
-        """Remove an image and what it alone was made from; nothing where it is gone, or in use."""
+    def _discard(self, reference: str) -> None:
+        """Remove an image and the layers that only it uses, unless it is missing or in use."""
         with explained(f"removing image {reference}"):
             try:
-                self.engine.client.images.remove(reference)
+                self._engine.client.images.remove(reference)
             except docker.errors.NotFound:
                 pass
             except docker.errors.APIError as error:
@@ -159,19 +160,19 @@ class Images:
                     raise
 
 
-def identifier(image: Any) -> str:
-    """Return an image's id, as short as Podman wants it of one that may be gone."""
+def _identifier(image: Any) -> str:
+    """Return an image's short id: Podman answers a long id of a missing image with an error other than "not found"."""
     return str(image.id).removeprefix("sha256:")[:12]
 
 
-def credentials(env: Env) -> dict[str, str] | None:
-    """Return what a registry wants to know, from .env; None leaves it to the engine's own configuration."""
+def _credentials(env: Env) -> dict[str, str] | None:
+    """Return the registry's credentials from .env; None leaves them to the engine's own configuration."""
     user, password = env.registry_user, env.registry_password
     return {"username": user, "password": password.reveal()} if user and password else None
 
 
 def pull(engine: Engine, reference: str, setting: str, auth_config: dict[str, str] | None = None) -> Any:
-    """Pull an image. Raises ReleaseError that names the setting which asks for it."""
+    """Pull an image. The ReleaseError names the setting that asks for it."""
     name, at, pinned = reference.partition("@")
     if not at:
         name, tag = docker.utils.parse_repository_tag(reference)
@@ -189,18 +190,18 @@ def pull(engine: Engine, reference: str, setting: str, auth_config: dict[str, st
 
 
 class Pushed:
-    """By which digest a registry knows what was pushed there, in a file."""
+    """A file with the registry's digest of each pushed image."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
 
     def read(self) -> dict[str, str]:
-        """Return where each image is that was pushed."""
+        """Return the location of each pushed image."""
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=dict[str, str])
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
         except (FileNotFoundError, msgspec.DecodeError):
-            return {}  # it is pushed again, which is soon done
+            return {}  # pushing again is quick: the registry has all layers
 
     def add(self, reference: str, location: str) -> None:
-        """Remember where an image is."""
-        files.write(self.path, msgspec.json.encode(self.read() | {reference: location}))
+        """Store an image's location."""
+        files.write(self._path, msgspec.json.encode(self.read() | {reference: location}))

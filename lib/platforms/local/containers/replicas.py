@@ -25,46 +25,46 @@ POLL_S = 0.05
 GB = 1 << 30
 
 
-class Containers:
-    """Replicas as containers of the images of `images`; those of one version have a name in common, and a folder."""
+class ContainerReplicas:
+    """Replicas as containers of the images of `images`. Those of one version share a name and a folder."""
 
     def __init__(self, engine: Engine, images: Images, balancer: Balancer, folder: Path, limits: Limits) -> None:
-        self.engine = engine
-        self.images = images
+        self._engine = engine
+        self._images = images
         self.balancer = balancer
         self.folder = folder
-        self.limits = limits
+        self._limits = limits
 
     def start(self, deployment: Deployment, keys: tuple[Secret, Secret], _serving: str) -> "Candidate":
         """Start the containers of a version; see Replicas.start."""
         service, name = deployment.service, uuid.uuid4().hex[:12]
-        image = self.images.of(deployment.image)
+        image = self._images.of(deployment.image)
         self.balancer.prepare()
-        secrets = write_secrets(self.folder / service.name / name, keys)
+        secrets = _write_secrets(self.folder / service.name / name, keys)
         try:
             for place in range(service.local.container.replicas):
-                self.run(deployment, f"{service.name}-{name}-{place}", name, image, secrets)
+                self._run(deployment, f"{service.name}-{name}-{place}", name, image, secrets)
             candidate = Candidate(self, service, name)
-            candidate.wait(self.limits.start_timeout_s)
+            candidate.wait(self._limits.start_timeout_s)
         except BaseException:
             self.drop(service.name, name)
             raise
         return candidate
 
-    def run(self, deployment: Deployment, name: str, replica: str, image: str, secrets: Path) -> None:
-        """Run one container, with no more rights than it needs; the engine starts it again when it dies."""
+    def _run(self, deployment: Deployment, name: str, replica: str, image: str, secrets: Path) -> None:
+        """Run one container with as few rights as possible. The engine restarts it if it dies."""
         service = deployment.service
         limits = service.local.container
         with explained(f"starting a container of {service.name}"):
-            self.engine.client.containers.run(
+            self._engine.client.containers.run(
                 image,
                 ["python3", "serve.py", "--bind", f"0.0.0.0:{PORT}", "--workers", str(service.local.workers)],
                 name=name,
                 detach=True,
-                environment=variables(deployment, self.limits),
-                labels=self.engine.labels | {SERVICE: service.name, REPLICA: replica},
+                environment=variables(deployment, self._limits),
+                labels=self._engine.labels | {SERVICE: service.name, REPLICA: replica},
                 volumes={str(secrets): {"bind": SECRETS, "mode": "ro,z"}},
-                network=self.engine.network(),
+                network=self._engine.network(),
                 ports={f"{PORT}/tcp": ("127.0.0.1", None)},
                 nano_cpus=int(limits.cpu_cores * 1e9),
                 mem_limit=int(limits.memory_gb * GB),
@@ -75,33 +75,33 @@ class Containers:
                 restart_policy={"Name": "unless-stopped"},
             )
 
-    def of(self, service: str, name: str) -> list[Any]:
-        """Return the containers of one version."""
-        return self.engine.containers(**{SERVICE: service, REPLICA: name})
+    def named(self, service: str, name: str) -> list[Any]:
+        """Return the containers with a name."""
+        return self._engine.containers(**{SERVICE: service, REPLICA: name})
 
     def stop(self, service: str, name: str) -> None:
-        """Stop containers when no request is on its way to them any more; see Replicas.stop."""
-        for container in self.of(service, name):
-            with contextlib.suppress(ReleaseError), explained("draining"):  # it may be dead
+        """Stop containers after the last request has reached them and was answered; see Replicas.stop."""
+        for container in self.named(service, name):
+            with contextlib.suppress(ReleaseError), explained("draining"):  # a dead container has nothing to drain
                 container.exec_run(["python3", "drain.py"])
         self.drop(service, name)
 
     def stop_others(self, service: str, name: str) -> None:
-        """Stop all containers of a service but those of one name, and but the balancer."""
-        labels = (container.labels.get(REPLICA) for container in self.engine.containers(**{SERVICE: service}))
+        """Stop all containers of a service except the balancer and those called `name`."""
+        labels = (container.labels.get(REPLICA) for container in self._engine.containers(**{SERVICE: service}))
         for other in {label for label in labels if label} - {name}:
             self.drop(service, other)
 
     def stop_all(self, service: str) -> None:
-        """Stop all containers of a service with its balancer, and remove the network after the last one."""
+        """Stop all containers of a service and its balancer. The network goes with the workspace's last container."""
         self.balancer.remove(service)
         self.stop_others(service, "")
-        self.engine.remove_network()
+        self._engine.remove_network()
 
     def drop(self, service: str, name: str) -> None:
-        """Stop and remove containers, and keep their logs instead of their secrets."""
+        """Stop and remove containers. Keeps their logs, deletes their keys."""
         folder = self.folder / service / name
-        for place, container in enumerate(self.of(service, name)):
+        for place, container in enumerate(self.named(service, name)):
             with explained(f"stopping a container of {service}"), contextlib.suppress(docker.errors.NotFound):
                 container.stop(timeout=STOP_LIMIT_S)
                 (folder / f"log-{place}.txt").write_bytes(container.logs())
@@ -110,33 +110,33 @@ class Containers:
 
 
 class Candidate:
-    """Started containers; each has a port of its own on this machine, at which it can be checked."""
+    """Started containers. Each has a private port on this machine, at which it can be checked."""
 
-    def __init__(self, containers: Containers, service: Service, name: str) -> None:
-        self.containers = containers
-        self.service = service
+    def __init__(self, containers: ContainerReplicas, service: Service, name: str) -> None:
+        self._containers = containers
+        self._service = service
         self.name = name
-        self.running = containers.of(service.name, name)
+        self._running = containers.named(service.name, name)
         self.addresses: list[str] = []
-        self.taken = False
+        self._taken = False
 
     def wait(self, limit_s: float) -> None:
-        """Wait until all answer. Raises UnhealthyError where one ends, or does not within the limit."""
+        """Wait until all answer. Raises UnhealthyError if a container ends, or at the limit."""
         end = time.monotonic() + limit_s
-        self.addresses = [self.ready(container, end, limit_s) for container in self.running]
+        self.addresses = [self._ready(container, end, limit_s) for container in self._running]
 
-    def ready(self, container: Any, end: float, limit_s: float) -> str:
-        """Return the address of a container, when it answers there."""
-        log = self.containers.folder / self.service.name / self.name
+    def _ready(self, container: Any, end: float, limit_s: float) -> str:
+        """Wait until a container answers, and return its address."""
+        log = self._containers.folder / self._service.name / self.name
         while time.monotonic() < end:
-            with explained(f"waiting for a container of {self.service.name}"):
+            with explained(f"waiting for a container of {self._service.name}"):
                 container.reload()
                 state = container.attrs["State"]
                 if state["Status"] in ("exited", "dead", "restarting") or container.attrs.get("RestartCount"):
-                    raise UnhealthyError(f"the replica did not start: {last_words(container)}\nIts log is in {log}")
+                    raise UnhealthyError(f"the replica did not start: {_last_words(container)}\nIts log is in {log}")
             published = container.ports.get(f"{PORT}/tcp")
             address = f"http://127.0.0.1:{published[0]['HostPort']}" if published else ""
-            if address and answers(address):
+            if address and _answers(address):
                 return address
             time.sleep(POLL_S)
         raise UnhealthyError(
@@ -144,21 +144,22 @@ class Candidate:
         )
 
     def take(self) -> None:
-        """Let the service's balancer send requests to them, and to nothing else."""
-        names = [container.name for container in self.running]
-        self.containers.balancer.route(self.service, [f"{name}:{PORT}" for name in names])
-        self.taken = True
+        """Let the service's balancer send all requests to them."""
+        names = [container.name for container in self._running]
+        self._containers.balancer.route(self._service, [f"{name}:{PORT}" for name in names])
+        self._taken = True
 
     def close(self) -> None:
-        """Let go of them."""
-        if not self.taken:
-            self.containers.drop(self.service.name, self.name)
+        """Remove the containers unless they took the traffic."""
+        if not self._taken:
+            self._containers.drop(self._service.name, self.name)
 
 
-def write_secrets(folder: Path, keys: tuple[Secret, Secret]) -> Path:
-    """Write keys where a container can read them and nobody else on this machine: the folder around them is closed.
+def _write_secrets(folder: Path, keys: tuple[Secret, Secret]) -> Path:
+    """Write keys where a container can read them, but no other user of this machine.
 
-    A container has another user than this one, so the files themselves are open.
+    The container's process is another user than this one, so everyone may read the files; the folder around them is
+    closed instead.
     """
     secrets = folder / "secrets"
     folder.mkdir(parents=True, mode=0o700)
@@ -170,16 +171,16 @@ def write_secrets(folder: Path, keys: tuple[Secret, Secret]) -> Path:
     return secrets.resolve()
 
 
-def answers(address: str) -> bool:
-    """Tell whether a replica is healthy."""
+def _answers(address: str) -> bool:
+    """Return whether a replica is healthy."""
     try:
         return Client(f"{address}/", None).ask(method="GET").status == 200  # noqa: PLR2004 - OK
     except OSError:
         return False
 
 
-def last_words(container: Any) -> str:
-    """Return the last line that a container wrote."""
+def _last_words(container: Any) -> str:
+    """Return the last error in a container's log, or else its last line."""
     lines = [line for line in container.logs(tail=20).decode(errors="replace").splitlines() if line.strip()]
-    raised = [line for line in lines if not line[0].isspace() and "Error" in line]
-    return str((raised or lines or ["it wrote nothing"])[-1][:300])
+    errors = [line for line in lines if not line[0].isspace() and "Error" in line]
+    return str((errors or lines or ["it wrote nothing"])[-1][:300])

@@ -1,4 +1,4 @@
-"""The wheels of an image's packages, downloaded on this machine: no network is needed while the image is built."""
+"""The wheels of an image's packages, downloaded on this machine: building the image then needs no network."""
 
 import platform
 import shutil
@@ -12,34 +12,36 @@ from lib.image.assemble import REQUIREMENTS
 from lib.settings import conda
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-NEWEST_GLIBC = 28
+NEWEST_GLIBC = 28  # of Debian 10 and RHEL 8: wheels for later versions do not run on every base image
 LIMIT_S = 1800.0
 
 
-def download(bundle: Path, kept: Path, architecture: str) -> Path:
-    """Return a folder with the wheels that a bundle's packages need on Linux; the same ones are downloaded once.
+def download(bundle: Path, folder: Path, architecture: str) -> Path:
+    """Return a folder below `folder` with the Linux wheels of a bundle's packages. Each set is downloaded once.
 
-    Raises ReleaseError where one cannot be had.
+    Raises ReleaseError if pip cannot download one of them.
     """
-    named = conda.read(bundle / conda.NAME).python
-    python = ".".join((named or platform.python_version()).split(".")[:2])
-    wanted = "".join(f"{line}\n" for line in chosen((bundle / REQUIREMENTS).read_text(), python, architecture))
-    folder = kept / digest(f"{python} {architecture}\n{wanted}".encode())[:16]
-    if not folder.is_dir():
-        aside = kept / ".aside"  # what an interrupted download left is in nobody's way
+    version = conda.read(bundle / conda.NAME).python or platform.python_version()
+    python = ".".join(version.split(".")[:2])
+    lines = _for_linux((bundle / REQUIREMENTS).read_text(), python, architecture)
+    requirements = "".join(f"{line}\n" for line in lines)
+    complete = folder / digest(f"{python} {architecture}\n{requirements}".encode())[:16]
+    if not complete.is_dir():
+        # Renamed when complete. The next download removes what an interrupted one left.
+        aside = folder / ".aside"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        (aside / "requirements.txt").write_text(wanted)
-        pip(aside, python, architecture)
-        aside.rename(folder)
-    return folder
+        (aside / "requirements.txt").write_text(requirements)
+        _pip_download(aside, python, architecture)
+        aside.rename(complete)
+    return complete
 
 
-def chosen(requirements: str, python: str, architecture: str) -> list[str]:
-    """Return the requirements that hold for a Python on Linux, without their conditions."""
+def _for_linux(requirements: str, python: str, architecture: str) -> list[str]:
+    """Return the requirements that apply to a Python version on Linux, without their markers."""
     from packaging.requirements import Requirement
 
-    there = {
+    environment = {
         "python_version": python,
         "python_full_version": f"{python}.0",
         "sys_platform": "linux",
@@ -49,18 +51,19 @@ def chosen(requirements: str, python: str, architecture: str) -> list[str]:
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
     }
-    wanted = [Requirement(line) for line in requirements.splitlines()]
-    return [f"{one.name}{one.specifier}" for one in wanted if one.marker is None or one.marker.evaluate(there)]
+    parsed = [Requirement(line) for line in requirements.splitlines()]
+    apply = [each for each in parsed if each.marker is None or each.marker.evaluate(environment)]
+    return [f"{each.name}{each.specifier}" for each in apply]
 
 
-def pip(folder: Path, python: str, architecture: str) -> None:
-    """Let pip download wheels into a folder, with whatever index it is set up for."""
+def _pip_download(folder: Path, python: str, architecture: str) -> None:
+    """Let pip download wheels into a folder, from the index that it is configured for."""
     machine = MACHINES.get(architecture, architecture)
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, 4, -1)]
     platforms += [f"manylinux2014_{machine}", f"linux_{machine}"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}"]
-    command += [f"--platform={one}" for one in platforms]
+    command += [f"--platform={name}" for name in platforms]
     command += [f"--dest={folder}", f"--requirement={folder / 'requirements.txt'}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
@@ -70,5 +73,5 @@ def pip(folder: Path, python: str, architecture: str) -> None:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise ReleaseError(
             f"the image's packages cannot be downloaded as wheels for Python {python}, {machine}:\n"
-            f"{errors[-1] if errors else 'pip does not say why'}"
+            f"{errors[-1] if errors else 'pip gives no reason'}"
         )

@@ -1,11 +1,10 @@
-"""Replicas as processes: start one, give it the traffic, stop it. Which version serves is decided in services.py."""
+"""Replicas as processes: start one, hand it the traffic, stop it. Which version serves is decided in services.py."""
 
 import contextlib
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from lib.errors import ReleaseError, UnhealthyError
 from lib.forks.client import CallError, Forks, receive, result_of
@@ -19,95 +18,98 @@ STOP_LIMIT_S = 60.0
 
 
 class Processes:
-    """Replicas of the bundles in `images`; each is one process with its workers, and has a folder of its own."""
+    """Replicas of the bundles in `images`. Each is one process with its workers, and has its own folder."""
 
     def __init__(self, folder: Path, images: Path, forks: Forks, limits: Limits) -> None:
-        self.folder = folder
-        self.images = images
-        self.forks = forks
-        self.limits = limits
+        self._folder = folder
+        self._images = images
+        self._forks = forks
+        self._limits = limits
 
     def start(self, deployment: Deployment, keys: tuple[Secret, Secret], serving: str) -> "Candidate":
         """Start a replica; see Replicas.start."""
         service = deployment.service
         name = uuid.uuid4().hex[:12]
-        replica = self.folder / service.name / name
+        replica = self._folder / service.name / name
         replica.mkdir(parents=True)
         secrets = {f"SCORING_KEY_{place}": key.reveal() for place, key in zip(KEYS, keys, strict=True)}
-        channel = self.forks.spawn(
+        channel = self._forks.spawn(
             replica_process.run,
             replica / "log.txt",
-            variables(deployment, self.limits) | secrets,
-            image=str(self.images / deployment.image),
+            variables(deployment, self._limits) | secrets,
+            image=str(self._images / deployment.image),
             control=str(replica / "control"),
             workers=service.local.workers,
         )
         try:
-            port = loaded(channel, replica / "log.txt", self.limits.start_timeout_s)
+            port = _wait_for_port(channel, replica / "log.txt", self._limits.start_timeout_s)
         except BaseException:
             channel.close()
             raise
-        return Candidate(replica, channel, port, lambda: self.listening(service, serving))
-
-    def listening(self, service: Service, serving: str) -> socket.socket:
-        """Return the service's listening socket: that of the replica which serves, or a new one."""
-        found = listener(self.folder / service.name / serving) if serving else None
-        if found and found.getsockname()[1] == service.local.port:
-            return found
-        if found:
-            found.close()
-        return bind(service)
+        return Candidate(replica, channel, port, lambda: self._listener(service, serving))
 
     def stop(self, service: str, name: str) -> None:
         """Stop a replica; see Replicas.stop."""
-        stop(self.folder / service / name)
+        _stop(self._folder / service / name)
 
     def stop_others(self, service: str, name: str) -> None:
         """Stop all replicas of a service but one."""
-        for folder in (self.folder / service).glob("*"):
+        for folder in (self._folder / service).glob("*"):
             if folder.name != name:
-                stop(folder)
+                _stop(folder)
 
     def stop_all(self, service: str) -> None:
         """Stop all replicas of a service."""
         self.stop_others(service, "")
 
+    def _listener(self, service: Service, serving: str) -> socket.socket:
+        """Return the service's listening socket: from the replica that serves, or a new one.
+
+        Handing over the open socket is what makes an update lose no request: clients that wait in its queue stay there.
+        """
+        listener = _ask_for_listener(self._folder / service.name / serving) if serving else None
+        if listener and listener.getsockname()[1] == service.local.port:
+            return listener
+        if listener:
+            listener.close()
+        return _bind(service)
+
 
 class Candidate:
-    """A started replica that serves on a private port, and where it gets the service's listening socket from."""
+    """A started replica that serves on a private port. `listener` returns the service's listening socket."""
 
-    def __init__(self, folder: Path, channel: socket.socket, port: int, listening: Callable[[], socket.socket]) -> None:
+    def __init__(self, folder: Path, channel: socket.socket, port: int, listener: Callable[[], socket.socket]) -> None:
         self.name = folder.name
         self.addresses = [f"http://127.0.0.1:{port}"]
-        self.folder = folder
-        self.channel = channel
-        self.listening = listening
+        self._log = folder / "log.txt"
+        self._channel = channel
+        self._listener = listener
 
     def take(self) -> None:
-        """Make it serve on the service's listening socket."""
-        with self.listening() as listening:
-            socket.send_fds(self.channel, [b"take"], [listening.fileno()])
-            if not receive(self.channel):
-                raise UnhealthyError(f"the new replica ended while it took over; its log is {self.folder / 'log.txt'}")
+        """Make the replica serve on the service's listening socket."""
+        with self._listener() as listener:
+            socket.send_fds(self._channel, [b"take"], [listener.fileno()])
+            if not receive(self._channel):
+                raise UnhealthyError(f"the new replica ended while it took over; its log is {self._log}")
 
     def close(self) -> None:
-        """Let go of it."""
-        self.channel.close()
+        """Close the channel. A replica without traffic ends then."""
+        self._channel.close()
 
 
-def bind(service: Service) -> socket.socket:
-    """Listen on a service's port. Raises ReleaseError where it is taken."""
+def _bind(service: Service) -> socket.socket:
+    """Listen on a service's port. Raises ReleaseError if the port is taken."""
     try:
         return socket.create_server(("127.0.0.1", service.local.port), backlog=2048)
     except OSError as error:
         raise ReleaseError(
             f"{service.name} cannot listen on port {service.local.port}: {error.strerror}\n"
-            "Stop what uses the port, or choose another one in config/release.toml"
+            "Stop the program that uses the port, or choose another port in config/release.toml"
         ) from None
 
 
-def loaded(channel: socket.socket, log: Path, limit_s: float) -> int:
-    """Wait for the private port of a replica."""
+def _wait_for_port(channel: socket.socket, log: Path, limit_s: float) -> int:
+    """Wait until a replica reports its private port. Raises UnhealthyError."""
     channel.settimeout(limit_s)
     try:
         answer = receive(channel)
@@ -121,22 +123,22 @@ def loaded(channel: socket.socket, log: Path, limit_s: float) -> int:
 
 
 @contextlib.contextmanager
-def controlled(folder: Path) -> Any:
-    """Connect to a running replica; None where it does not run."""
+def _connect(folder: Path) -> Iterator[socket.socket | None]:
+    """Connect to a running replica's control socket; yield None if the replica does not run."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             with short(str(folder / "control")) as name:
                 connection.connect(name)
-        except OSError:
+        except OSError:  # the socket file of a replica that has ended stays, and refuses
             yield None
         else:
             connection.settimeout(STOP_LIMIT_S)
             yield connection
 
 
-def listener(folder: Path) -> socket.socket | None:
+def _ask_for_listener(folder: Path) -> socket.socket | None:
     """Return the listening socket of a running replica."""
-    with controlled(folder) as connection:
+    with _connect(folder) as connection:
         if connection is None:
             return None
         try:
@@ -147,13 +149,13 @@ def listener(folder: Path) -> socket.socket | None:
         return socket.socket(fileno=descriptors[0]) if descriptors else None
 
 
-def stop(folder: Path) -> None:
-    """Stop a replica after the requests that it is answering, and wait until it has ended."""
-    with controlled(folder) as connection:
+def _stop(folder: Path) -> None:
+    """Stop a replica after its current requests, and wait until it has ended."""
+    with _connect(folder) as connection:
         if connection is not None:
             try:
                 connection.sendall(b"stop")
-                connection.recv(1)
+                connection.recv(1)  # returns when the process ends, because the kernel closes the other end
             except ConnectionError:
                 return
             except TimeoutError:

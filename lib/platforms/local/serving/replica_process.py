@@ -1,8 +1,13 @@
-"""A replica from the inside: an image's own server, first on a private port, then on the service's shared socket.
+"""Inside a replica: an image's own server, first on a private port, then on the service's shared socket.
 
-Over the channel to the release that starts it:  -> {"port"}, when loaded;  <- the listening socket;  -> {"taken"}.
-Until it has taken the traffic it ends when the channel closes. From then on later releases reach it over its control
-socket:  "listener" hands the listening socket on;  "stop" ends it after the requests that it is answering.
+Channel to the release that starts the replica:
+
+    replica -> {"port"}               the model is loaded
+    replica <- the listening socket   take over the traffic
+    replica -> {"taken"}
+
+Until it has taken over, the replica ends if the channel closes. From then on, later releases reach it over its control
+socket: "listener" hands the listening socket on; "stop" ends the replica after its current requests.
 """
 
 import contextlib
@@ -12,6 +17,7 @@ import runpy
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,78 +26,83 @@ class Replica:
     """The state that gunicorn's main thread and the control thread share."""
 
     def __init__(self, channel: socket.socket, image: str, control: str, workers: int) -> None:
-        self.channel = channel
-        self.control = control
-        self.serve = runpy.run_path(str(Path(image) / "serve.py"))
-        hooks = {"when_ready": self.ready, "on_reload": self.reloaded, "post_fork": self.forked}
-        self.server = self.serve["Server"](**self.serve["options"]("127.0.0.1:0", workers), **hooks)
-        self.arbiter: Any = None
-        self.listening: socket.socket | None = None
-        self.switched = threading.Event()
+        self._channel = channel
+        self._control_path = control
+        serve = runpy.run_path(str(Path(image) / "serve.py"))
+        hooks = {"when_ready": self._on_ready, "on_reload": self._on_reload, "post_fork": self._on_fork}
+        self._server = serve["Server"](**serve["options"]("127.0.0.1:0", workers), **hooks)
+        self._arbiter: Any = None
+        self._control: socket.socket | None = None
+        self._switched = threading.Event()
 
-    def ready(self, arbiter: Any) -> None:
-        """Tell the private port, once the application is loaded."""
-        self.arbiter = arbiter
+    def serve(self) -> None:
+        """Serve until told to stop."""
+        threading.Thread(target=self._wait_for_traffic, daemon=True).start()
+        self._server.run()
+
+    def _on_ready(self, arbiter: Any) -> None:
+        """Report the private port when the application is loaded."""
+        self._arbiter = arbiter
         port = arbiter.LISTENERS[0].sock.getsockname()[1]
-        self.channel.sendall(json.dumps({"port": port}).encode() + b"\n")
+        self._channel.sendall(json.dumps({"port": port}).encode() + b"\n")
 
-    def reloaded(self, _arbiter: Any) -> None:
-        """Gunicorn listens on the shared socket now, and forks its workers next."""
-        self.switched.set()
+    def _on_reload(self, _arbiter: Any) -> None:
+        """Note that gunicorn listens on the shared socket; it forks its workers next."""
+        self._switched.set()
 
-    def forked(self, _arbiter: Any, _worker: Any) -> None:
-        """Close in a worker what would hide that the replica has ended."""
-        self.channel.close()
-        if self.listening:
-            self.listening.close()
+    def _on_fork(self, _arbiter: Any, _worker: Any) -> None:
+        """Close sockets in a worker: copies left open there would hide that the replica has ended."""
+        self._channel.close()
+        if self._control:
+            self._control.close()
 
-    def wait_for_traffic(self) -> None:
-        """Take the listening socket over, or end with the release that started this replica."""
-        _, descriptors, _, _ = socket.recv_fds(self.channel, 16, 1)
+    def _wait_for_traffic(self) -> None:
+        """Take the listening socket over and obey later releases, or end with the release that started this replica."""
+        _, descriptors, _, _ = socket.recv_fds(self._channel, 16, 1)
         if not descriptors:
-            os.kill(os.getpid(), signal.SIGKILL if self.arbiter is None else signal.SIGQUIT)
+            # SIGKILL while the model loads, because gunicorn handles no signal yet.
+            os.kill(os.getpid(), signal.SIGKILL if self._arbiter is None else signal.SIGQUIT)
             return
-        self.listening = bind_control(self.control)
-        self.server.options["bind"] = f"fd://{descriptors[0]}"
+        self._control = _bind(self._control_path)
+        self._server.options["bind"] = f"fd://{descriptors[0]}"
+        # SIGHUP makes gunicorn read its options again and replace its workers; the loaded model stays.
         os.kill(os.getpid(), signal.SIGHUP)
-        self.switched.wait()
+        self._switched.wait()
         with contextlib.suppress(OSError):
-            self.channel.sendall(b'{"taken": true}\n')
-        self.channel.close()
+            self._channel.sendall(b'{"taken": true}\n')
+        self._channel.close()
         while True:
-            connection, _ = self.listening.accept()
+            connection, _ = self._control.accept()
             with connection, contextlib.suppress(OSError):
-                self.obey(connection)
+                self._obey(connection)
 
-    def obey(self, connection: socket.socket) -> None:
+    def _obey(self, connection: socket.socket) -> None:
         """Do what a later release asks."""
         command = connection.recv(16)
         if command == b"listener":
-            socket.send_fds(connection, [b"!"], [self.arbiter.LISTENERS[0].sock.fileno()])
+            socket.send_fds(connection, [b"!"], [self._arbiter.LISTENERS[0].sock.fileno()])
         elif command == b"stop":
             os.kill(os.getpid(), signal.SIGTERM)
             threading.Event().wait()  # keeps the connection open until this process has ended
 
 
 def run(channel: socket.socket, image: str, control: str, workers: int) -> None:
-    """Be a replica until told to stop."""
-    replica = Replica(channel, image, control, workers)
-    threading.Thread(target=replica.wait_for_traffic, daemon=True).start()
-    replica.server.run()
+    """Be a replica until told to stop. Called in a fork."""
+    Replica(channel, image, control, workers).serve()
 
 
-def bind_control(path: str) -> socket.socket:
+def _bind(path: str) -> socket.socket:
     """Listen on a Unix socket that only this user can reach."""
-    listening = socket.socket(socket.AF_UNIX)
+    listener = socket.socket(socket.AF_UNIX)
     with short(path) as name:
-        listening.bind(name)
-    listening.listen()
-    return listening
+        listener.bind(name)
+    listener.listen()
+    return listener
 
 
 @contextlib.contextmanager
-def short(path: str) -> Any:
-    """Give a path that fits a Unix socket's limit of about a hundred bytes, however deep the folder is."""
+def short(path: str) -> Iterator[str]:
+    """Yield a path that fits a Unix socket's limit of about a hundred bytes, however deep the folder is."""
     folder = os.open(Path(path).parent, os.O_RDONLY)
     try:
         yield f"/proc/self/fd/{folder}/{Path(path).name}" if Path("/proc/self/fd").exists() else path

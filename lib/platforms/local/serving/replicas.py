@@ -1,4 +1,4 @@
-"""What runs the replicas of services: processes (processes.py) or containers (containers/). Nothing else differs."""
+"""The protocol of what runs a service's replicas: processes (processes.py) or containers (containers/)."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,43 +10,43 @@ KEYS = ("PRIMARY", "SECONDARY")
 
 
 class Candidate(Protocol):
-    """Replicas of a new version, at addresses of their own. They end with `close`, unless they have the traffic."""
+    """Started replicas of a new version, at private addresses. `close` ends them unless they took the traffic."""
 
     name: str
 
     @property
     def addresses(self) -> Sequence[str]:
-        """Where each replica can be asked before it has the traffic."""
+        """The private address of each replica."""
 
     def take(self) -> None:
-        """Make the service's port theirs. Raises ReleaseError; what served before then goes on."""
+        """Take over the service's port. Raises ReleaseError; the previous version then keeps serving."""
 
     def close(self) -> None:
-        """Let go of them."""
+        """Let go of the replicas."""
 
 
 class Replicas(Protocol):
     """Starts and stops replicas. Which version serves is decided in services.py."""
 
     def start(self, deployment: Deployment, keys: tuple[Secret, Secret], serving: str) -> Candidate:
-        """Start replicas of a version beside those that serve, and wait until they have loaded.
+        """Start replicas of a version beside those that serve, and wait until they have loaded the model.
 
-        `serving` is the name of the replicas that serve now, empty where there are none.
-        Raises UnhealthyError where they are not ready within limits.start_timeout_s.
+        `serving` is the name of the replicas that serve now, or empty. Raises UnhealthyError if the new replicas are
+        not ready within limits.start_timeout_s.
         """
 
     def stop(self, service: str, name: str) -> None:
-        """Stop replicas after the requests that they are answering, and wait until they have ended."""
+        """Stop replicas after their current requests, and wait until they have ended."""
 
     def stop_others(self, service: str, name: str) -> None:
-        """Stop all of a service but the replicas of one name, which an interrupted update may have left."""
+        """Stop all replicas of a service except those called `name`: an interrupted update may leave others."""
 
     def stop_all(self, service: str) -> None:
-        """Stop all of a service, and free its port."""
+        """Stop all replicas of a service, and free its port."""
 
 
 def variables(deployment: Deployment, limits: Limits) -> dict[str, str]:
-    """Return the environment by which a replica knows who it is; its keys come otherwise."""
+    """Return the environment variables that identify a replica. Its keys reach it in another way."""
     return {
         "MODEL_NAME": deployment.model_name,
         "MODEL_VERSION": str(deployment.model_version),
