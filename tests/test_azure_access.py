@@ -86,7 +86,7 @@ def writes(project: AzureProject) -> list[str]:
 
 
 def test_the_service_principal_goes_first_and_the_order_is_printed(project: AzureProject, cli: AzureCli) -> None:
-    said = project.invoke("workspace", **(cli.environment | project.azure.environment))
+    said = project.invoke("workspace", env=cli.environment | project.azure.environment)
     assert f"workspace {project.workspace} in release, westeurope" in said
     assert f"service principal {project.azure.identity.client} of .env" in said
     assert ORDER in said
@@ -95,12 +95,14 @@ def test_the_service_principal_goes_first_and_the_order_is_printed(project: Azur
 
 
 def test_the_login_of_the_azure_cli_goes_next_and_is_enough_to_train(project: AzureProject, cli: AzureCli) -> None:
-    assert "signed in by the Azure CLI's login" in project.invoke("workspace", **cli.environment)
+    assert "signed in by the Azure CLI's login" in project.invoke("workspace", env=cli.environment)
     assert all(f"--tenant {project.azure.identity.tenant}" in one for one in cli.asked())
     before = len(cli.asked())
-    assert "train     done" in project.invoke("train", "--force", **cli.environment)
+    assert "train     done" in project.invoke("train", "--force", env=cli.environment)
     assert len(cli.asked()) - before <= 2, "a token is kept for as long as it holds"
-    assert "signed in by the Azure CLI's login" in project.invoke("workspace", **cli.environment, AZURE_TENANT_ID="")
+    assert "signed in by the Azure CLI's login" in project.invoke(
+        "workspace", env=cli.environment | {"AZURE_TENANT_ID": ""}
+    )
     assert "--tenant" not in cli.asked()[-1]
 
 
@@ -118,7 +120,7 @@ REFUSED = {
 def test_whoever_is_not_let_in_is_told_why(project: AzureProject, given: dict[str, str], fault: str, said: str) -> None:
     if fault:
         project.azure.fault(fault, "GET management" if fault == "forbidden" else "", times=0)
-    found = error(project, "workspace", expect=1, **given)
+    found = error(project, "workspace", expect=1, env=given)
     assert said in found
     assert "hunter2" not in found
     assert project.azure.identity.secret not in found
@@ -133,15 +135,15 @@ def test_a_login_of_the_azure_cli_that_does_not_hold_is_told(
         (cli.folder / "logged-in").unlink()
     else:
         project.azure.fault("expired-login")
-    found = error(project, "workspace", expect=1, **cli.environment)
+    found = error(project, "workspace", expect=1, env=cli.environment)
     assert said in found
     assert "`az login`" in found
 
 
 def test_signing_in_as_a_person_is_offered_on_a_terminal_alone(project: AzureProject) -> None:
-    assert "interactive" not in error(project, "workspace", expect=1, **NO_PRINCIPAL)
+    assert "interactive" not in error(project, "workspace", expect=1, env=NO_PRINCIPAL)
     assert project.azure.requests() == []
-    with project.on_a_terminal("workspace", **NO_PRINCIPAL) as terminal:
+    with project.on_a_terminal("workspace", env=NO_PRINCIPAL) as terminal:
         assert terminal.end() == 1  # the loopback Azure has no browser
     assert "interactive authentication" in terminal.shown
     assert "Error: signing in to Azure: " in terminal.shown
@@ -153,7 +155,7 @@ def test_whoever_sits_at_a_terminal_signs_in_where_the_azure_cli_has_no_login(
     project: AzureProject, cli: AzureCli
 ) -> None:
     (cli.folder / "logged-in").unlink()
-    with project.on_a_terminal("workspace", **cli.environment) as terminal:
+    with project.on_a_terminal("workspace", env=cli.environment) as terminal:
         assert terminal.end() == 1
     assert "interactive authentication" in terminal.shown
     project.azure.forget_requests()
@@ -161,7 +163,7 @@ def test_whoever_sits_at_a_terminal_signs_in_where_the_azure_cli_has_no_login(
 
 @pytest.mark.parametrize("missing", ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"])
 def test_a_part_of_the_sign_in_settings_is_not_enough(project: AzureProject, missing: str) -> None:
-    found = error(project, "workspace", expect=2, **{missing: ""})
+    found = error(project, "workspace", expect=2, env={missing: ""})
     assert f"{missing} must be set too" in found
     assert project.azure.requests() == []
 
@@ -170,7 +172,7 @@ def test_a_part_of_the_sign_in_settings_is_not_enough(project: AzureProject, mis
 
 
 def test_a_workspace_that_is_missing_is_refused(project: AzureProject) -> None:
-    found = error(project, "workspace", expect=4, AZURE_WORKSPACE_NAME="missing")
+    found = error(project, "workspace", expect=4, env={"AZURE_WORKSPACE_NAME": "missing"})
     assert "workspace missing is not in resource group release" in found
     assert 'azureml.create = ["workspace"]' in found
     assert writes(project) == []
@@ -179,16 +181,16 @@ def test_a_workspace_that_is_missing_is_refused(project: AzureProject) -> None:
 def test_a_workspace_is_created_once_where_that_is_allowed_with_its_group(project: AzureProject) -> None:
     named = {"AZURE_RESOURCE_GROUP": "new-group", "AZURE_WORKSPACE_NAME": "new", "AZURE_LOCATION": "northeurope"}
     with changed(project, TOML, 'create = ["aks"]', 'create = ["workspace"]'):
-        assert "workspace new in new-group, northeurope" in project.invoke("workspace", **named)
+        assert "workspace new in new-group, northeurope" in project.invoke("workspace", env=named)
         made = writes(project)
         assert [one.rpartition("/")[2] for one in made if one.startswith("PUT") and "/deployments/" not in one] == [
             "new-group"
         ]
         assert len([one for one in made if one.startswith("PUT") and "/deployments/" in one]) == 1
         project.azure.forget_requests()
-        assert "workspace new in new-group, northeurope" in project.invoke("workspace", **named)
+        assert "workspace new in new-group, northeurope" in project.invoke("workspace", env=named)
         assert writes(project) == []
-        assert "workspace new: with its storage" in project.invoke("destroy", "--yes", **named)
+        assert "workspace new: with its storage" in project.invoke("destroy", "--yes", env=named)
     assert not [scope for scope in project.azure.state()["workspaces"] if scope.endswith("/new")]
 
 
@@ -205,7 +207,8 @@ def test_no_other_error_creates_a_workspace(project: AzureProject) -> None:
             "foreign": ({"AZURE_SUBSCRIPTION_ID": OTHER}, "the subscription is not one of yours"),
         }
         begun = {
-            name: project.start("workspace", AZURE_WORKSPACE_NAME=name, **more) for name, (more, _) in expected.items()
+            name: project.start("workspace", env={"AZURE_WORKSPACE_NAME": name} | more)
+            for name, (more, _) in expected.items()
         }
         for name, process in begun.items():
             with process:
@@ -236,11 +239,11 @@ def test_setup_says_a_fix_for_each_thing_that_is_missing(project: AzureProject) 
         assert "compute release-aks" in said
         assert 'azureml.create = ["cluster"]' in said
         assert 'azureml.create = ["aks"]' in said
-        said = project.invoke("setup", expect=2, AZURE_WORKSPACE_NAME="missing")
+        said = project.invoke("setup", expect=2, env={"AZURE_WORKSPACE_NAME": "missing"})
         assert 'azureml.create = ["workspace"]' in said
     with changed(project, TOML, '"local"', '"vm"'):
         assert "run `invoke attach`" in project.invoke("setup", expect=2)
-    said = project.invoke("setup", expect=2, AZURE_CLIENT_SECRET="hunter2")
+    said = project.invoke("setup", expect=2, env={"AZURE_CLIENT_SECRET": "hunter2"})
     assert "the client secret is wrong" in said
     assert "hunter2" not in said
     assert writes(project) == []
@@ -248,7 +251,7 @@ def test_setup_says_a_fix_for_each_thing_that_is_missing(project: AzureProject) 
 
 def test_setup_checks_names_by_the_rules_of_azure(project: AzureProject) -> None:
     wrong = {"AZURE_RESOURCE_GROUP": "ends.", "AZURE_WORKSPACE_NAME": "a b", "AZURE_SUBSCRIPTION_ID": "my-own"}
-    said = project.invoke("setup", expect=2, **wrong)
+    said = project.invoke("setup", expect=2, env=wrong)
     for value in wrong.values():
         assert f"{value!r} must be" in said
     assert project.azure.requests() == []
@@ -263,7 +266,11 @@ def test_all_problems_of_the_settings_are_told_at_once(project: AzureProject) ->
         aks_webservice(project, {"aks_nam": "serving"}),
     ):
         found = error(
-            project, "workspace", expect=2, lines=12, AZURE_CLIENT_ID="", VM_SSH_PORT="ssh", SCORING_KEY_PRIMARY="short"
+            project,
+            "workspace",
+            expect=2,
+            lines=12,
+            env={"AZURE_CLIENT_ID": "", "VM_SSH_PORT": "ssh", "SCORING_KEY_PRIMARY": "short"},
         )
     for part in ("moon", "build_timeout", "replicas", "max_nodes", "locatoin", "unknown key aks_nam"):
         assert part in found, f"{part} is not in {found}"
@@ -287,7 +294,7 @@ def test_the_cluster_and_the_service_of_aks_webservice_json_are_used(project: Az
 
 def test_a_cluster_is_no_compute_of_this_machine(project: AzureProject) -> None:
     with changed(project, TOML, '"local"', '"cluster"'):
-        found = error(project, "train", expect=2, PLATFORM="local")
+        found = error(project, "train", expect=2, env={"PLATFORM": "local"})
     assert "PLATFORM=local cannot train on cluster" in found
 
 
@@ -295,7 +302,7 @@ def test_a_cluster_is_no_compute_of_this_machine(project: AzureProject) -> None:
 def test_nothing_of_azure_is_imported_on_this_machine(released: Project) -> None:
     released.edit(TOML, "alpha = 0.05", "alpha = 0.04")
     for arguments in (["--list"], ["setup"], ["status"], ["release"]):
-        said = released.invoke(*arguments, PYTHONPROFILEIMPORTTIME="1")
+        said = released.invoke(*arguments, env={"PYTHONPROFILEIMPORTTIME": "1"})
         imported = {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
         assert "invoke" in imported
         assert {name for name in imported if name.split(".")[0] in ("azureml", "msrest", "azure", "msal")} == set()

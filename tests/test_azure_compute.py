@@ -16,6 +16,7 @@ from sklearn.datasets import load_diabetes
 
 from tests.azure.loopback import LoopbackAzure
 from tests.azure.sdk import Sdk
+from tests.support.invocation import Process
 from tests.support.project import LIMIT_S, ROOT, AzureProject, error, eventually
 from tests.support.terminal import INTERRUPT
 
@@ -80,7 +81,7 @@ def waiting(project: AzureProject) -> Path:
     return go
 
 
-def shown(process: "subprocess.Popen[str]", text: str, limit_s: float = 60) -> None:
+def shown(process: Process, text: str, limit_s: float = 60) -> None:
     """Wait until a program prints something; end it where it does not."""
     assert process.stdout
     timer = threading.Timer(limit_s, process.kill)
@@ -96,7 +97,7 @@ def shown(process: "subprocess.Popen[str]", text: str, limit_s: float = 60) -> N
 
 @pytest.mark.parametrize("missing", ["VM_RESOURCE_ID", "VM_USER", "VM_PASSWORD"])
 def test_attach_says_which_settings_are_missing(project: AzureProject, missing: str) -> None:
-    found = error(project, "attach", expect=2, **(ATTACHING | {missing: ""}))
+    found = error(project, "attach", expect=2, env=ATTACHING | {missing: ""})
     assert missing in found
     assert [name for name in ATTACHING if name in found] == [missing]
     assert made(project) == []
@@ -104,20 +105,20 @@ def test_attach_says_which_settings_are_missing(project: AzureProject, missing: 
 
 @pytest.mark.slow
 def test_a_vm_is_attached_once_and_what_differs_is_told(project: AzureProject) -> None:
-    assert "VM training-vm is attached as somebody" in project.invoke("attach", **ATTACHING)
-    assert "VM training-vm is attached already" in project.invoke("attach", **ATTACHING)
+    assert "VM training-vm is attached as somebody" in project.invoke("attach", env=ATTACHING)
+    assert "VM training-vm is attached already" in project.invoke("attach", env=ATTACHING)
     assert len(made(project)) == 1
     for name, value, said in (
         ("VM_SSH_PORT", "2222", "ssh_port 22 there, 2222 in .env"),
         ("VM_USER", "another", "username somebody there, another in .env"),
         ("VM_RESOURCE_ID", f"{VM}other", f"{VM}other in .env"),
     ):
-        found = error(project, "attach", expect=2, **(ATTACHING | {name: value}))
+        found = error(project, "attach", expect=2, env=ATTACHING | {name: value})
         assert said in found
         assert "`invoke destroy --kind compute --name training-vm`" in found
     assert len(made(project)) == 1
     assert "compute training-vm" in project.invoke("destroy", "--kind", "compute", "--yes")
-    assert "VM training-vm is attached as another" in project.invoke("attach", **(ATTACHING | {"VM_USER": "another"}))
+    assert "VM training-vm is attached as another" in project.invoke("attach", env=ATTACHING | {"VM_USER": "another"})
 
     password = ATTACHING["VM_PASSWORD"].encode()
     home = Path(project.environment["HOME"])
@@ -128,19 +129,19 @@ def test_a_vm_is_attached_once_and_what_differs_is_told(project: AzureProject) -
 def test_a_vm_is_attached_with_a_key_file(project: AzureProject) -> None:
     key = project.root / "vm_key"
     given = ATTACHING | {"VM_PASSWORD": "", "VM_SSH_KEY_FILE": str(key), "VM_SSH_PORT": "2222"}
-    assert f"VM_SSH_KEY_FILE {key} is not there" in error(project, "attach", expect=2, **given)
+    assert f"VM_SSH_KEY_FILE {key} is not there" in error(project, "attach", expect=2, env=given)
     assert made(project) == []
     key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nnobody\n")
-    assert "is attached as somebody" in project.invoke("attach", **given)
+    assert "is attached as somebody" in project.invoke("attach", env=given)
     assert made(project)[0]["request"]["properties"]["properties"]["sshPort"] == 2222
 
 
 def test_a_vm_that_cannot_be_attached_is_told(project: AzureProject) -> None:
     project.azure.fault("failed", "compute training-vm", message="the machine did not answer on port 22")
-    found = error(project, "attach", expect=1, **ATTACHING)
+    found = error(project, "attach", expect=1, env=ATTACHING)
     assert "the machine did not answer on port 22" in found
     project.invoke("destroy", "--kind", "compute", "--yes")
-    assert "is attached as somebody" in project.invoke("attach", **ATTACHING)
+    assert "is attached as somebody" in project.invoke("attach", env=ATTACHING)
 
 
 # Training
@@ -155,7 +156,7 @@ def test_a_run_is_made_of_the_model_alone_and_leaves_its_lineage(project: AzureP
     project.edit(TOML, 'create = ["aks"]', 'create = ["cluster"]')
     commit = in_git(project)
     if compute == "vm":
-        project.invoke("attach", **ATTACHING)
+        project.invoke("attach", env=ATTACHING)
     said = project.invoke("train", "--on", compute)
     files = re.findall(r"'([\w.-]+)'", said[said.index("| waiting [") : said.index("]")])
     assert set(files) - NOT_OURS == {path.name for path in (ROOT / "model").glob("*.py")}

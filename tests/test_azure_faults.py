@@ -97,7 +97,7 @@ def failing(call: Callable[[], Any], *said: str, lines: int = 3, exit_code: int 
 # Faults that pass
 
 
-READS = {
+READS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "the token": ("POST login.*/token", lambda ground, _one: ground.connect().workspace()),
     "the workspace": ("GET management.*/workspaces/", lambda ground, _one: ground.connect().workspace()),
     "the run history": ("POST .*runs:query", lambda ground, _one: found_run(ground)),
@@ -308,21 +308,21 @@ def test_an_aks_cluster_is_created_once_and_only_where_that_is_allowed(
     deployment = ground.deployment(named(ground, "aks"), version_1)
     other = msgspec.structs.replace(ground.settings.release.azureml.aks, name="other-aks", nodes=2)
     refused = ground.limited(create=[], aks=other)
-    failing(lambda: refused.deploy(deployment), "compute other-aks", 'azureml.create = ["aks"]', exit_code=4)
+    failing(lambda: refused.services.deploy(deployment), "compute other-aks", 'azureml.create = ["aks"]', exit_code=4)
     assert ground.requests(method="PUT", path="/computes/") == []
 
     ground.azure.fault("error", "GET .*/computes", times=0, status=501)
     allowed = ground.limited(aks=other)
-    failing(lambda: allowed.deploy(deployment), lines=4)
+    failing(lambda: allowed.services.deploy(deployment), lines=4)
     assert ground.requests(method="PUT", path="/computes/") == []
     ground.azure.forget_faults()
 
     ground.azure.fault("quota", "compute other-aks", message="8 cores are needed and 4 are left")
-    failing(lambda: allowed.deploy(deployment), "8 cores are needed and 4 are left", lines=4)
-    failing(lambda: allowed.deploy(deployment), "8 cores are needed and 4 are left", lines=4)
+    failing(lambda: allowed.services.deploy(deployment), "8 cores are needed and 4 are left", lines=4)
+    failing(lambda: allowed.services.deploy(deployment), "8 cores are needed and 4 are left", lines=4)
     allowed.remove(next(one for one in allowed.resources() if one.name == "other-aks"))
-    allowed.deploy(deployment)
-    allowed.deploy(msgspec.structs.replace(deployment, service=named(ground, "aks")))
+    allowed.services.deploy(deployment)
+    allowed.services.deploy(msgspec.structs.replace(deployment, service=named(ground, "aks")))
     assert ground.trouble(deployment) == ""
     asked = [one["request"]["properties"]["properties"] for one in ground.requests(method="PUT", path="/computes/")]
     assert [(one["agentCount"], one["agentVmSize"]) for one in asked] == [(2, "Standard_D3_v2")] * 2

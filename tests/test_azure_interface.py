@@ -15,7 +15,13 @@ from tests.azure.sdk import Sdk
 DESCRIBED = tomllib.loads((Path(__file__).parent / "azure" / "interfaces.toml").read_text())
 TYPES: dict[str, dict[str, str]] = DESCRIBED["types"]
 OPERATIONS: dict[str, dict[str, Any]] = DESCRIBED["operations"]
-SIMPLE = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict}
+SIMPLE: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "object": dict,
+}
 TRAIN = "import os\nos.makedirs('outputs')\nopen('outputs/model.txt', 'w').write('1')\n"
 SCORE = "def init():\n    pass\n\n\ndef run(raw):\n    return raw\n"
 EVERYTHING = """

@@ -164,6 +164,7 @@ def test_a_fault_must_be_known(azure: LoopbackAzure) -> None:
 def test_people_start_it_with_one_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.azure", "--folder", str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
         said = [process.stdout.readline() for _ in range(16)]
         shell = f". {tmp_path}/environment.sh && echo $AZURE_CLIENT_SECRET"
         told = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
@@ -368,13 +369,15 @@ def test_a_package_that_cannot_be_built_tells_the_end_of_its_log(azure: Loopback
 @pytest.fixture(scope="module")
 def service(azure: LoopbackAzure, process: Sdk) -> dict[str, Any]:
     """Give a service that is left as it is."""
-    return process(f"""{CREATE}
+    return dict(
+        process(f"""{CREATE}
 config = AksWebservice.deploy_configuration(
     autoscale_enabled=True, autoscale_min_replicas=2, autoscale_max_replicas=4, cpu_cores=0.5, memory_gb=1,
     cpu_cores_limit=1, tags={{"a": "b"}}, properties={{"c": "d"}}, description="of numbers")
 service = deploy("kept", "1.5", config=config, target=aks())
 result = service.serialize() | {{"keys": service.get_keys(), "model": service.models[0].id}}
 """)
+    )
 
 
 def test_a_service_serves_its_model(service: dict[str, Any]) -> None:

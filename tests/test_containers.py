@@ -140,7 +140,7 @@ class TestRefusals:
         assert len(replicas(client, contained.root / ".workspace", "diabetes")) == 2
 
     def test_an_engine_that_does_not_run(self, contained: Project) -> None:
-        told = error(contained, "image", expect=1, DOCKER_HOST="unix:///nowhere/docker.sock")
+        told = error(contained, "image", expect=1, env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
         assert "no container engine answers" in told
         assert '[local] engine = "process"' in told
 
@@ -158,7 +158,7 @@ class TestRefusals:
         ):
             containers.run(tmp_path, "podman", *own, "import", str(tmp_path / "tiny.tar"), "localhost/tiny:1")
             with changed(contained, "config/release.toml", engine.base, "localhost/tiny:1"):
-                told = error(contained, "image", expect=1, DOCKER_HOST=host)
+                told = error(contained, "image", expect=1, env={"DOCKER_HOST": host})
         assert "no space left" in told
         assert "disk is full" in told
 
@@ -213,10 +213,10 @@ class TestRegistry:
         name = f"{registry}/team/diabetes"
         who = {"REGISTRY_USER": "tests", "REGISTRY_PASSWORD": PASSWORD}
         with changed(contained, "config/release.toml", 'registry = ""', f'registry = "{name}"'):
-            told = error(contained, "release", expect=1, **who | {"REGISTRY_PASSWORD": "wrong"})
+            told = error(contained, "release", expect=1, env=who | {"REGISTRY_PASSWORD": "wrong"})
             assert f"pushing to {name}" in told
             assert served(contained) == "1"
-            assert PASSWORD not in contained.invoke("release", **who)
+            assert PASSWORD not in contained.invoke("release", env=who)
             location = record(contained, "image.json")["location"]
             assert location.startswith(f"{name}@sha256:")
             digest = location.partition("@")[2]
@@ -228,8 +228,8 @@ class TestRegistry:
             contained.invoke("manifest")
             written = (contained.root / "artifacts/local/manifest.yaml").read_text()
             assert f"image: {location}\n" in written
-            told = PASSWORD.encode()
-            assert not [path for path in contained.root.rglob("*") if path.is_file() and told in path.read_bytes()]
+            secret = PASSWORD.encode()
+            assert not [path for path in contained.root.rglob("*") if path.is_file() and secret in path.read_bytes()]
         contained.invoke("release")
 
 
@@ -323,7 +323,7 @@ def kill(container: Any) -> None:
 
 def restarted(container: Any) -> bool:
     container.reload()
-    return container.attrs["RestartCount"] > 0 and container.status == "running"
+    return bool(container.attrs["RestartCount"] > 0 and container.status == "running")
 
 
 @pytest.fixture(scope="module")

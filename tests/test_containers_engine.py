@@ -79,8 +79,8 @@ def test_an_engine_on_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_setup_says_which_engine_there_is_and_wants_one_only_where_it_is_used(project: Project) -> None:
     nowhere = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
-    assert "(not needed: services are processes)" in project.invoke("doctor", **nowhere)
+    assert "(not needed: services are processes)" in project.invoke("doctor", env=nowhere)
     project.edit("config/release.toml", 'engine = "process"', 'engine = "container"')
-    told = project.invoke("doctor", expect=2, **nowhere)
+    told = project.invoke("doctor", expect=2, env=nowhere)
     assert "no container engine answers: /nowhere/docker.sock" in told
-    assert "no container engine answers" in error(project, "image", expect=1, **nowhere)
+    assert "no container engine answers" in error(project, "image", expect=1, env=nowhere)

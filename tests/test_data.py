@@ -23,23 +23,24 @@ from tests.support.project import ROOT, Project, changed, error, eventually, rec
 TOML = "config/release.toml"
 NAMES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6", "target"]
 Cells = list[list[Any]]
+Load = Callable[..., Any]
 
 
 def sample() -> Cells:
     """Return scikit-learn's data, the target last."""
-    return np.column_stack(load_diabetes(return_X_y=True)).tolist()
+    return list(np.column_stack(load_diabetes(return_X_y=True)).tolist())
 
 
 def fresh(rows: int, seed: int) -> Cells:
     """Draw new people like those of the sample: some of them again, each a little different."""
     draw = np.random.default_rng(seed)
-    known = np.array(sample())
+    known: Any = np.array(sample())
     drawn = known[draw.integers(0, len(known), rows)]
     noise = draw.normal(0, 0.1, drawn.shape) * known.std(axis=0)
     noise[:, NAMES.index("sex")] = 0
     drawn += noise
     drawn[:, -1] = drawn[:, -1].round().clip(0, 500)
-    return drawn.tolist()
+    return list(drawn.tolist())
 
 
 def write(path: Path, rows: Cells, names: list[str] = NAMES) -> Path:
@@ -64,12 +65,13 @@ def model() -> Iterator[Callable[[str], Any]]:
 
 
 @pytest.fixture
-def load(model: Callable[[str], Any]) -> Callable[[Path], Any]:
-    return model("data").load
+def load(model: Callable[[str], Any]) -> Load:
+    load: Load = model("data").load
+    return load
 
 
 @pytest.fixture
-def refused(load: Callable[[Path], Any]) -> Callable[[Path], list[str]]:
+def refused(load: Load) -> Callable[[Path], list[str]]:
     """Give a function that returns what is said of a file that must be refused, a line a fault."""
 
     def refuse(path: Path) -> list[str]:
@@ -83,9 +85,7 @@ def refused(load: Callable[[Path], Any]) -> Callable[[Path], list[str]]:
     return refuse
 
 
-def test_a_file_of_the_sample_is_the_sample_in_any_order_of_its_columns(
-    load: Callable[[Path], Any], tmp_path: Path
-) -> None:
+def test_a_file_of_the_sample_is_the_sample_in_any_order_of_its_columns(load: Load, tmp_path: Path) -> None:
     backwards = write(tmp_path / "backwards.csv", [row[::-1] for row in sample()], NAMES[::-1])
     plain = write(tmp_path / "plain.csv", sample())
     for path in (plain, backwards, to_parquet(plain)):
@@ -96,7 +96,7 @@ def test_a_file_of_the_sample_is_the_sample_in_any_order_of_its_columns(
 
 
 @pytest.mark.parametrize("rows", [100, 442, 3000, 30_000])
-def test_fresh_good_data_pass(load: Callable[[Path], Any], tmp_path: Path, rows: int) -> None:
+def test_fresh_good_data_pass(load: Load, tmp_path: Path, rows: int) -> None:
     for seed in range(5):
         assert len(load(write(tmp_path / "fresh.csv", fresh(rows, seed))).target) == rows
 
@@ -130,7 +130,7 @@ def shuffle(values: Any) -> Any:
     return np.random.default_rng(0).permutation(values)
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[Cells], object], list[str]]] = {
     "text": (cell(7, "bmi", "tall"), ["bmi 7 tall a number"]),
     "a comma for a point": (cell(7, "bmi", '"0,05"'), ["bmi 7 0,05 a number"]),
     "a target of texts": (
@@ -245,7 +245,7 @@ def test_without_duckdb_the_error_names_the_line_that_brings_it(tmp_path: Path) 
     shutil.copytree(ROOT / "model", tmp_path / "model")
     (tmp_path / "model/duckdb.py").write_text("raise ImportError")
     data = to_parquet(write(tmp_path / "mine.csv", sample()))
-    command = [sys.executable, tmp_path / "model/train.py", "--data", data]
+    command: list[str | Path] = [sys.executable, tmp_path / "model/train.py", "--data", data]
     refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert refused.returncode == 1
     assert "Traceback" not in refused.stderr
@@ -265,7 +265,7 @@ def packages_of_image(root: Path) -> str:
     return assemble(root, root / "a model").contents["packages/requirements.txt"].decode()
 
 
-def test_columns_that_are_alike_cannot_be_told_apart(load: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_columns_that_are_alike_cannot_be_told_apart(load: Load, tmp_path: Path) -> None:
     rows = sample()
     swapped("bmi", "s5")(rows)
     assert len(load(write(tmp_path / "alike.csv", rows)).target) == 442
@@ -294,7 +294,12 @@ def test_rows_without_a_value_that_may_be_missing_are_left_out(tmp_path: Path) -
     def train(*empty: int) -> "subprocess.CompletedProcess[str]":
         for row in empty:
             cell(row, "s1", "")(rows)
-        command = [sys.executable, tmp_path / "model/train.py", "--data", write(tmp_path / "some.csv", rows)]
+        command: list[str | Path] = [
+            sys.executable,
+            tmp_path / "model/train.py",
+            "--data",
+            write(tmp_path / "some.csv", rows),
+        ]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
 
     assert "2 of 442 rows lack a value and are dropped" in train(5, 9).stdout

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.project import ROOT, Project, changed, clean_environment
+from tests.support.project import ROOT, Env, Project, changed, clean_environment
 
 TOML = "config/release.toml"
 
@@ -31,17 +31,17 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made.close()
 
 
-def findings(project: Project, expect: int = 2, **environment: str) -> dict[str, list[dict[str, Any]]]:
+def findings(project: Project, expect: int = 2, env: Env | None = None) -> dict[str, list[dict[str, Any]]]:
     """Return what doctor finds, by state."""
-    told = project.invoke("doctor", "--format", "json", expect=expect, **environment)
+    told = project.invoke("doctor", "--format", "json", expect=expect, env=env)
     found, _ = json.JSONDecoder().raw_decode(told)  # what is said on stderr comes behind it
     assert all(bool(one["fix"]) == (one["state"] == "fix") for one in found)
     return {state: [one for one in found if one["state"] == state] for state in ("ok", "hint", "fix")}
 
 
-def only_fix(project: Project, **environment: str) -> str:
+def only_fix(project: Project, env: Env | None = None) -> str:
     """Return the one thing that is to be put right."""
-    (one,) = findings(project, **environment)["fix"]
+    (one,) = findings(project, env=env)["fix"]
     return f"{one['what']}: {one['fix']}"
 
 
@@ -124,7 +124,7 @@ def test_a_workspace_that_is_damaged_is_found(clone: Project) -> None:
 def test_an_environment_without_uv_is_found_and_the_projects_own_is_known(clone: Project) -> None:
     venv.create(clone.root / ".venv", symlinks=True)
     (clone.root / ".gitignore").write_text((ROOT / ".gitignore").read_text())
-    command = [clone.root / ".venv/bin/python", "-m", "invoke", "doctor"]
+    command: list[str | Path] = [clone.root / ".venv/bin/python", "-m", "invoke", "doctor"]
     packages = {"PYTHONPATH": sysconfig.get_path("purelib")}
     try:
         done = subprocess.run(
@@ -162,7 +162,7 @@ def test_hints_are_no_failure(project: Project) -> None:
 
 def test_looking_changes_nothing(project: Project) -> None:
     before = files(project.root)
-    project.invoke("doctor", PYTHONDONTWRITEBYTECODE="1")
+    project.invoke("doctor", env={"PYTHONDONTWRITEBYTECODE": "1"})
     assert files(project.root) == before
 
 

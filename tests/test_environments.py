@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.light import MINOR, PACKAGE, conda_file, lighten, wheel
-from tests.support.project import ROOT, Project, changed, error, eventually, processes, record, states, told
+from tests.support.project import ROOT, Env, Project, changed, error, eventually, processes, record, states, told
 
 CONDA_FILE = "config/conda_dependencies.yml"
 TOML = "config/release.toml"
@@ -26,12 +26,12 @@ class Light:
         self.wheels = folder / "wheels"
         self.environment = lighten(self.project, self.wheels)
 
-    def train(self, *flags: str, expect: int = 0, **environment: str) -> str:
-        return self.project.invoke("train", *flags, expect=expect, **(self.environment | environment))
+    def train(self, *flags: str, expect: int = 0, env: Env | None = None) -> str:
+        return self.project.invoke("train", *flags, expect=expect, env=self.environment | (env or {}))
 
-    def error(self, *flags: str, expect: int = 1, **environment: str) -> str:
+    def error(self, *flags: str, expect: int = 1, env: Env | None = None) -> str:
         return error(
-            self.project, "train", "--on", "env", "--force", *flags, expect=expect, **self.environment | environment
+            self.project, "train", "--on", "env", "--force", *flags, expect=expect, env=self.environment | (env or {})
         )
 
     def environments(self) -> set[str]:
@@ -118,7 +118,7 @@ def test_an_interrupted_build_ends_and_is_made_anew(light: Light) -> None:
         silent.settimeout(60)
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         environment = light.environment | {"UV_FIND_LINKS": address, "PIP_FIND_LINKS": address}
-        with light.project.start("train", "--on", "env", "--force", **environment) as process:
+        with light.project.start("train", "--on", "env", "--force", env=environment) as process:
             with silent.accept()[0]:  # by which it is in the midst of it
                 process.kill()
                 process.wait()
@@ -174,7 +174,7 @@ def test_conda_makes_the_environment_where_the_file_needs_its_packages(light: Li
     program.chmod(0o755)
     light.project.edit("model/train.py", f'importlib.metadata.version("{PACKAGE}")', "sys.prefix")
     with changed(light.project, CONDA_FILE, None, text):
-        said = light.train("--on", "env", PATH=f"{tmp_path}:{os.environ['PATH']}")
+        said = light.train("--on", "env", env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
         made = record(light.project, "run_id.json")["environment"]
     assert f"| {PACKAGE} {light.project.root}/.workspace/environments/{made}" in said
     assert (tmp_path / "noted.yml").read_text() == text

@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,7 +98,7 @@ def test_wrong_usage_is_told(released: Project, arguments: tuple[str, ...]) -> N
     assert arguments[-1] in error(released, *arguments, expect=2)
 
 
-BROKEN_RECORDS = {
+BROKEN_RECORDS: dict[str, Callable[[str], str]] = {
     "half a record": lambda text: text[: len(text) // 2],
     "an unknown field": lambda text: text.replace('"schema"', '"shema"'),
     "a later schema": lambda text: re.sub(r'"schema": \d+', '"schema": 99', text),
@@ -112,9 +112,9 @@ def test_a_corrupt_record_fails_and_names_file_and_task(released: Project, broke
         found = error(released, "test", expect=1)
         assert "artifacts/local/image.json" in found
         assert "`invoke image --force`" in found
-        found = told(released)["image"]
-        assert found["state"] == "failed"
-        assert "image.json" in found["because"]
+        image = told(released)["image"]
+        assert image["state"] == "failed"
+        assert "image.json" in image["because"]
     assert set(states(released).values()) == {"fresh"}
 
 
@@ -271,7 +271,7 @@ def test_a_full_disk_is_told_and_loses_nothing(project: Project) -> None:
 
 def test_a_broken_database_is_told(released: Project, tmp_path: Path) -> None:
     (tmp_path / "workspace.db").write_text("no database " * 1000)
-    found = error(released, "status", expect=1, LOCAL_WORKSPACE=str(tmp_path))
+    found = error(released, "status", expect=1, env={"LOCAL_WORKSPACE": str(tmp_path)})
     assert "workspace.db cannot be opened" in found
 
 

@@ -267,7 +267,9 @@ def test_a_versions_tags_say_what_its_run_and_its_verdict_depended_on(context: C
     assert lineage.inputs_of(dict(sorted(tags.items()))) == lineage.shorten(many | evaluation.inputs)
     assert lineage.shorten({"a": "sha256:" + "7" * 64, "b": "7" * 64}) == {"a": "sha256:" + "7" * 16, "b": "7" * 64}
     assert lineage.parameters_of(lineage.inputs_of(tags)) == {"alpha": "0.05", "seed": "42"}
-    assert lineage.metric_of(tags) == ("mse", pytest.approx(evaluation.verdict.candidate, rel=1e-5))
+    metric = lineage.metric_of(tags)
+    assert metric and metric[0] == "mse"
+    assert metric[1] == pytest.approx(evaluation.verdict.candidate, rel=1e-5)
     assert (tags["data"], tags["outcome"], tags["compute"]) == (run.outputs["data.json"], "first", "local")
     assert (lineage.inputs_of({}), lineage.metric_of({})) == ({}, None)
 

@@ -40,7 +40,15 @@ def score(outputs: Path) -> Iterator[str]:
     """Give the address of score.py under Azure's server."""
     port, log = free_port(), outputs.parent / "server.log"
     server = Path(sys.executable).with_name("azmlinfsrv")
-    command = [server, "--entry_script", ROOT / "service/score.py", "--model_dir", outputs, "--port", str(port)]
+    command: list[str | Path] = [
+        server,
+        "--entry_script",
+        ROOT / "service/score.py",
+        "--model_dir",
+        outputs,
+        "--port",
+        str(port),
+    ]
     with (
         log.open("wb") as file,
         subprocess.Popen(
@@ -152,6 +160,11 @@ class TestScoring:
     def test_it_scores_a_file_on_the_command_line(self, outputs: Path, tmp_path: Path) -> None:
         rows = read(outputs / "holdout.json")["data"][:2]
         (tmp_path / "rows.json").write_text(json.dumps({"data": rows}))
-        command = [sys.executable, ROOT / "service/score.py", tmp_path / "rows.json", outputs / "model.joblib"]
+        command: list[str | Path] = [
+            sys.executable,
+            ROOT / "service/score.py",
+            tmp_path / "rows.json",
+            outputs / "model.joblib",
+        ]
         done = subprocess.run(command, check=True, capture_output=True, timeout=240, env=os.environ)
         assert len(json.loads(done.stdout)) == 2

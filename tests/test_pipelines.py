@@ -119,7 +119,7 @@ class TestPlayed:
         assert [key for key in repository.system.caches if key not in caches and "trained" not in key] == []
         with tarfile.open(run.artifacts["evaluate"] / "workspace/workspace.tgz") as file:
             file.extractall(tmp_path, filter="data")
-        told = repository.project.invoke("history", LOCAL_WORKSPACE=str(tmp_path / ".workspace"))
+        told = repository.project.invoke("history", env={"LOCAL_WORKSPACE": str(tmp_path / ".workspace")})
         assert re.findall(r"^\d{4}-\S+ +(\d+) ", told, re.MULTILINE) == ["1"]
 
     def test_a_job_without_the_records_before_fails_and_nothing_follows(self, repository: Repository) -> None:

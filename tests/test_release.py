@@ -67,7 +67,7 @@ def test_a_training_ends_with_its_threads_and_what_it_left_for_its_exit(project:
 
 @pytest.mark.slow
 def test_a_release_on_this_machine_needs_no_azure_sdk(project: Project) -> None:
-    told = project.invoke("release", PYTHONPROFILEIMPORTTIME="1")
+    told = project.invoke("release", env={"PYTHONPROFILEIMPORTTIME": "1"})
     logs = [path.read_text() for name in ("artifacts", ".workspace") for path in (project.root / name).rglob("*log*")]
     imported = set(re.findall(r"^import time: .*\| +(\S+)$", "\n".join([told, *logs]), re.MULTILINE))
     assert {

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.browser import dom, look
 from tests.support.own_model import follow
-from tests.support.project import RECORDS, Project, changed, error, record, states
+from tests.support.project import RECORDS, Env, Project, changed, error, record, states
 
 TOML = "config/release.toml"
 MOST_BYTES = 300_000
@@ -23,8 +23,8 @@ NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script> | @someone `code`
 class Report:
     """What `invoke report` has made of a project: a page, and the same in Markdown."""
 
-    def __init__(self, project: Project, **environment: str) -> None:
-        self.page, markdown = map(Path, project.invoke("report", **environment).split())
+    def __init__(self, project: Project, env: Env | None = None) -> None:
+        self.page, markdown = map(Path, project.invoke("report", env=env).split())
         assert (self.page.name, markdown.name) == ("report.html", "report.md")
         assert self.page.parent == markdown.parent == project.root / "artifacts/local"
         assert self.page.stat().st_size < MOST_BYTES
@@ -241,7 +241,7 @@ def test_what_others_wrote_is_shown_as_text_and_secrets_not_at_all(released: Pro
     old = 'description = "Ridge regression'
     with kept(released), changed(released, TOML, old, f"description = '{NASTY}' # \"Ridge"):
         (released.root / "artifacts/local/failed.json").write_text(json.dumps(message))
-        found = Report(released, SCORING_KEY_PRIMARY=secret)
+        found = Report(released, env={"SCORING_KEY_PRIMARY": secret})
     assert not Loads(found.dom).tags & {"script", "img", "b"}
     assert Loads(found.dom).addresses == {"data:,"}
     shown = found.text
@@ -262,7 +262,7 @@ def test_a_release_that_failed_says_where_and_why(project: Project) -> None:
         "    model = fit(rows.data, rows.target, args.alpha)",
         f"    raise RuntimeError('no data of {secret}')",
     ):
-        project.invoke("train", expect=1, SCORING_KEY_PRIMARY=secret)
+        project.invoke("train", expect=1, env={"SCORING_KEY_PRIMARY": secret})
         found = Report(project)
     assert "Failed at train failed train.py failed with exit code 1: RuntimeError: no data of ***" in found.text
     assert secret not in (project.root / "artifacts/local/failed.json").read_text()

@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(("schema", "path"), [("github-workflows", CHECK), ("dependabot", ".github/dependabot.yml")])
 def test_settings_of_github_follow_their_published_schema(schema: str, path: str) -> None:
     program = Path(sys.executable).with_name("check-jsonschema")
-    command = [program, "--builtin-schema", f"vendor.{schema}", path]
+    command: list[str | Path] = [program, "--builtin-schema", f"vendor.{schema}", path]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 

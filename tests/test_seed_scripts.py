@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.azure.loopback import LoopbackAzure
+from tests.support.project import Env
 
 pytestmark = pytest.mark.slow
 LIMIT_S = 180
@@ -242,12 +243,12 @@ class Seed:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(content)
 
-    def run(self, script: str, *arguments: str, **environment: str) -> str:
+    def run(self, script: str, *arguments: str, env: Env | None = None) -> str:
         """Run a script and return what it printed."""
         done = subprocess.run(
             [sys.executable, script, *arguments],
             cwd=self.root,
-            env=os.environ | self.azure.environment | environment,
+            env=os.environ | self.azure.environment | (env or {}),
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
@@ -282,7 +283,7 @@ def test_the_scripts_of_the_seed_run(seed: Seed) -> None:
     first = json.loads(seed.run("60-AciWebServiceTest.py"))["result"]
     assert json.loads(seed.run("61-AksWebServiceTest.py"))["result"] == first
 
-    seed.run("12-TrainOnVM.py", ALPHA="5")
+    seed.run("12-TrainOnVM.py", env={"ALPHA": "5"})
     assert "production" in seed.run("15-EvaluateModel.py")
     seed.run("20-RegisterModel.py")
     seed.run("30-CreateScoringImage.py")

@@ -25,7 +25,7 @@ from lib.platforms.base import Deployment, Resource
 from lib.settings import AciContainer, LocalService, Service
 from lib.webservice import Client, identity
 from tests.support.ground import BROKEN, Ground
-from tests.support.project import eventually, free_port
+from tests.support.project import Env, eventually, free_port
 from tests.support.services import Load, bearer, keys, rows, url
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds replicas in /proc")
@@ -140,7 +140,8 @@ def told(session: int) -> list[bytes]:
 @contextlib.contextmanager
 def one_more(ground: Ground) -> Iterator[list[int]]:
     """Give a list, with the session that began within the block when it has ended."""
-    before, found = sessions(ground), []
+    before = sessions(ground)
+    found: list[int] = []
     yield found
     (new,) = sessions(ground) - before
     found.append(new)
@@ -395,12 +396,12 @@ class TestLiving:
 
 
 @contextlib.contextmanager
-def deploying(ground: Ground, deployment: Deployment, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+def deploying(ground: Ground, deployment: Deployment, env: Env | None = None) -> Iterator["subprocess.Popen[str]"]:
     """Deploy in a process of its own, which lives until the block ends."""
     with subprocess.Popen(
         [sys.executable, "-c", DEPLOY, str(ground.root)],
         cwd=ground.root,
-        env=os.environ | environment,
+        env=os.environ | (env or {}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -459,7 +460,7 @@ class TestKeys:
         self, ground: Ground, service: Service, first: Deployment
     ) -> None:
         given = f"secret-{uuid.uuid4().hex}"
-        with deploying(ground, first, SCORING_KEY_PRIMARY=given) as process:
+        with deploying(ground, first, env={"SCORING_KEY_PRIMARY": given}) as process:
             assert process.stdout is not None
             said = process.stdout.readline()
             made = keys(ground, service)[1]

@@ -17,7 +17,7 @@ import pytest
 from lib.errors import SettingsError
 from lib.settings.editing import SettingsFiles, with_entry, with_variable
 from lib.settings.questions import Setting
-from tests.support.project import ROOT, Project
+from tests.support.project import ROOT, Env, Project
 from tests.support.terminal import INTERRUPT, Terminal
 
 END_OF_INPUT = "\x04"
@@ -61,8 +61,8 @@ class Home:
             ["/bin/sh", "-c", command], cwd=self.root, env=environment, capture_output=True, text=True, check=False
         )
 
-    def setup(self, **environment: str) -> AbstractContextManager[Terminal]:
-        return self.project.on_a_terminal("setup", **(self.environment | environment))
+    def setup(self, env: Env | None = None) -> AbstractContextManager[Terminal]:
+        return self.project.on_a_terminal("setup", env=self.environment | (env or {}))
 
     def text(self, name: str) -> str:
         return (self.root / name).read_bytes().decode()
@@ -95,7 +95,7 @@ def answer(terminal: Terminal, *dialogue: tuple[str, str]) -> None:
 
 
 def test_without_a_terminal_it_makes_dotenv_for_its_owner_alone_and_finds_nothing_wrong(newcomer: Home) -> None:
-    told = newcomer.project.invoke("setup", **newcomer.environment)
+    told = newcomer.project.invoke("setup", env=newcomer.environment)
     assert "Written: .env" in told
     assert "Ready: `invoke release`" in told
     assert stat.S_IMODE((newcomer.root / ".env").stat().st_mode) == 0o600
@@ -103,7 +103,7 @@ def test_without_a_terminal_it_makes_dotenv_for_its_owner_alone_and_finds_nothin
 
 
 def test_with_yes_it_asks_nothing_on_a_terminal(newcomer: Home) -> None:
-    with newcomer.project.on_a_terminal("setup", "--yes", **newcomer.environment) as terminal:
+    with newcomer.project.on_a_terminal("setup", "--yes", env=newcomer.environment) as terminal:
         assert terminal.end() == 0, terminal.shown
     assert "[" not in terminal.shown.replace("\033[", "")
     assert newcomer.text(".env") == newcomer.text(".env.example")
@@ -113,7 +113,7 @@ def test_what_is_set_stays_as_it_is_byte_for_byte(newcomer: Home) -> None:
     (newcomer.root / ".env").write_text("VM_HOST=\nPLATFORM=local  # mine")
     (newcomer.root / ".env").chmod(0o600)
     before = newcomer.files()
-    assert "Ready" in newcomer.project.invoke("setup", **newcomer.environment)
+    assert "Ready" in newcomer.project.invoke("setup", env=newcomer.environment)
     with newcomer.setup() as terminal:
         assert terminal.end() == 0, terminal.shown
     assert newcomer.files() == before
@@ -167,7 +167,7 @@ def test_no_other_machine_is_an_answer_that_is_not_asked_for_again(newcomer: Hom
 def test_for_azure_it_writes_the_workspace_to_config_and_secrets_to_dotenv_alone(newcomer: Home) -> None:
     example, toml = newcomer.text(".env.example"), newcomer.text("config/release.toml")
     everything = []
-    with newcomer.setup(**WRONG) as terminal:
+    with newcomer.setup(env=WRONG) as terminal:
         for prompt, typed in (
             ("Where releases run", "azureml\n"),
             ("costs money(.|\n)*Subscription id: ", "12\n"),
@@ -203,7 +203,7 @@ def test_for_azure_it_writes_the_workspace_to_config_and_secrets_to_dotenv_alone
     holding = [name for name, content in newcomer.files().items() if b"#1 " in content and b"secret" in content]
     assert holding == [str(newcomer.root / ".env")]
     before = newcomer.files()
-    with newcomer.setup(**WRONG) as terminal:
+    with newcomer.setup(env=WRONG) as terminal:
         assert terminal.end() == 2
     assert newcomer.files() == before
 
@@ -211,7 +211,7 @@ def test_for_azure_it_writes_the_workspace_to_config_and_secrets_to_dotenv_alone
 def test_the_subscription_of_the_azure_cli_is_proposed(newcomer: Home) -> None:
     account = {"id": SUBSCRIPTION, "name": "Ours", "tenantId": TENANT}
     (newcomer.home / "account.json").write_text(json.dumps(account))
-    with newcomer.setup(**WRONG) as terminal:
+    with newcomer.setup(env=WRONG) as terminal:
         answer(
             terminal,
             ("Where releases run", "azureml\n"),
@@ -228,7 +228,7 @@ def test_it_asks_only_for_what_azure_would_not_take_where_the_file_has_it(newcom
     newcomer.project.edit("config/config.json", "00000000-0000-0000-0000-000000000000", SUBSCRIPTION)
     (newcomer.root / ".env").write_text("PLATFORM=azureml\nAZURE_LOCATION='?'  # where\nAZURE_CLIENT_ID=\n")
     config = newcomer.text("config/config.json")
-    with newcomer.setup(AZURE_WORKSPACE_NAME="set in the environment") as terminal:
+    with newcomer.setup(env={"AZURE_WORKSPACE_NAME": "set in the environment"}) as terminal:
         answer(terminal, ("Region: ", "eastus2\n"))
         assert terminal.end() == 2
     assert "Workspace" not in terminal.shown
@@ -269,7 +269,7 @@ def test_an_interruption_keeps_what_was_answered_and_leaves_the_rest(newcomer: H
 
 
 def test_the_two_commands_at_its_end_work_as_printed_and_it_runs_neither(newcomer: Home) -> None:
-    printed = newcomer.project.invoke("setup", **newcomer.environment)
+    printed = newcomer.project.invoke("setup", env=newcomer.environment)
     assert not (newcomer.root / ".git/hooks/pre-commit").exists()
     completion, install = re.findall(r"`(invoke --\S+ bash|pre-commit \w+)`", printed)
     assert "complete -F _complete_invoke" in newcomer.run(completion).stdout
@@ -287,8 +287,8 @@ def test_the_two_commands_at_its_end_work_as_printed_and_it_runs_neither(newcome
 def test_what_an_earlier_setup_wrote_into_dotenv_is_accepted(newcomer: Home) -> None:
     (newcomer.root / ".env").write_text("PLATFORM=local\nVM_HOST=\nSETUP_DECLINED=completion,hooks\n")
     (newcomer.root / ".env").chmod(0o600)
-    assert "Ready" in newcomer.project.invoke("setup", **newcomer.environment)
-    assert "train" in newcomer.project.invoke("status", **newcomer.environment)
+    assert "Ready" in newcomer.project.invoke("setup", env=newcomer.environment)
+    assert "train" in newcomer.project.invoke("status", env=newcomer.environment)
 
 
 # How a file is changed

@@ -56,7 +56,7 @@ def test_the_tables_of_tasks_name_every_task() -> None:
 
 
 def test_listing_the_tasks_imports_nothing_of_the_release(project: Project) -> None:
-    told = project.invoke("--list", PYTHONPROFILEIMPORTTIME="1")
+    told = project.invoke("--list", env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert "invoke.tasks" in told
     imported = set(re.findall(r"\| +((?:lib|sqlite3)\b\S*)", told))
     assert imported == {"lib", "lib.console"}

@@ -20,9 +20,10 @@ from lib import platforms, settings
 from lib.files import source_files
 from lib.forks.client import Forks
 from lib.platforms.base import Job
+from tests.support.invocation import Process
 from tests.support.light import MINOR, PACKAGE, WAITS, conda_file, lighten
 from tests.support.machine import missing, needed
-from tests.support.project import LIMIT_S, Project, changed, error, eventually, free_port, record, states, waiting
+from tests.support.project import LIMIT_S, Env, Project, changed, error, eventually, free_port, record, states, waiting
 from tests.support.sshd import PATH, Machine, machine, make_key
 from tests.support.terminal import INTERRUPT
 
@@ -41,21 +42,21 @@ class Light:
         there.trust(self.known_hosts)
         self.environment = there.settings(self.known_hosts) | package
 
-    def attach(self, expect: int = 0, **environment: str) -> str:
-        return self.project.invoke("attach", expect=expect, **(self.environment | environment))
+    def attach(self, expect: int = 0, env: Env | None = None) -> str:
+        return self.project.invoke("attach", expect=expect, env=self.environment | (env or {}))
 
-    def train(self, *flags: str, expect: int = 0, **environment: str) -> str:
-        environment = self.environment | environment
-        return self.project.invoke("train", "--on", "vm", *flags, expect=expect, **environment)
+    def train(self, *flags: str, expect: int = 0, env: Env | None = None) -> str:
+        env = self.environment | (env or {})
+        return self.project.invoke("train", "--on", "vm", *flags, expect=expect, env=env)
 
-    def error(self, *task: str, expect: int = 1, **environment: str) -> str:
+    def error(self, *task: str, expect: int = 1, env: Env | None = None) -> str:
         task = task or ("train", "--on", "vm", "--force")
-        return error(self.project, *task, expect=expect, **(self.environment | environment))
+        return error(self.project, *task, expect=expect, env=self.environment | (env or {}))
 
-    def waiting(self, **environment: str) -> "AbstractContextManager[subprocess.Popen[str]]":
+    def waiting(self, env: Env | None = None) -> AbstractContextManager[Process]:
         """Give a release whose training waits for ever on the machine."""
         script = (self.project.root / "model/train.py").read_text().replace('Path("outputs").mkdir()', WAITS)
-        return waiting(self.project, script, "train", "--on", "vm", "--force", **(self.environment | environment))
+        return waiting(self.project, script, "train", "--on", "vm", "--force", env=self.environment | (env or {}))
 
 
 @pytest.fixture(scope="module")
@@ -111,29 +112,29 @@ def test_attach_tells_what_it_finds_and_is_safe_to_repeat(light: Light, there: M
 
 def test_a_machine_that_is_not_known_is_refused_and_becomes_known(light: Light, there: Machine, tmp_path: Path) -> None:
     known_hosts = tmp_path / "ssh" / "known_hosts"
-    listed = [needed("ssh-keygen"), "-lf", there.folder / "host_key.pub"]
+    listed: list[str | Path] = [needed("ssh-keygen"), "-lf", there.folder / "host_key.pub"]
     fingerprint = subprocess.check_output(listed, text=True).split()[1]
     for task in (("attach",), ("train", "--on", "vm", "--force")):
-        found = light.error(*task, expect=4, VM_KNOWN_HOSTS=str(known_hosts))
+        found = light.error(*task, expect=4, env={"VM_KNOWN_HOSTS": str(known_hosts)})
         assert f"its host key is {fingerprint} (ED25519)" in found
         assert not known_hosts.exists()
     known_hosts.parent.mkdir()
     subprocess.run(["sh", "-c", found.splitlines()[-1]], check=True)
-    assert "VM 127.0.0.1" in light.attach(VM_KNOWN_HOSTS=str(known_hosts))
+    assert "VM 127.0.0.1" in light.attach(env={"VM_KNOWN_HOSTS": str(known_hosts)})
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_who_attaches_on_a_terminal_can_say_that_a_key_is_right(light: Light, tmp_path: Path, answer: str) -> None:
     known_hosts = tmp_path / "ssh" / "known_hosts"
     environment = light.environment | {"VM_KNOWN_HOSTS": str(known_hosts)}
-    with light.project.on_a_terminal("attach", **environment) as terminal:
+    with light.project.on_a_terminal("attach", env=environment) as terminal:
         terminal.expect(r"The host key of \[127.0.0.1\]:\d+ is SHA256:\S+ \(ED25519\). Is that right\? \[y/N\]")
         terminal.type(f"{answer}\n")
         assert terminal.end() == (0 if answer == "y" else 4)
     assert known_hosts.exists() == (answer == "y")
     if answer == "y":
         assert known_hosts.read_text() == light.known_hosts.read_text()
-        assert light.attach(VM_KNOWN_HOSTS=str(known_hosts))
+        assert light.attach(env={"VM_KNOWN_HOSTS": str(known_hosts)})
 
 
 def test_behind_a_jump_host_each_machine_is_asked_about_by_its_name(
@@ -147,7 +148,7 @@ def test_behind_a_jump_host_each_machine_is_asked_about_by_its_name(
         (tmp_path / ".ssh/config").write_text(way)
         known_hosts = tmp_path / "known_hosts"
         given = {"VM_HOST": "inner", "VM_KNOWN_HOSTS": str(known_hosts), "HOME": str(tmp_path)}
-        with light.project.on_a_terminal("attach", **light.environment | given) as terminal:
+        with light.project.on_a_terminal("attach", env=light.environment | given) as terminal:
             for name in (rf"\[localhost\]:{gate.port}", rf"\[127.0.0.1\]:{there.port}"):
                 terminal.expect_prompt(rf"The host key of {name} is SHA256:\S+ .* Is that right\? \[y/N\]")
                 terminal.type("y\n")
@@ -186,10 +187,10 @@ class Silent(paramiko.ServerInterface):
         self.over = threading.Event()
 
     def check_auth_publickey(self, _username: str, _key: paramiko.PKey) -> int:
-        return paramiko.AUTH_SUCCESSFUL
+        return paramiko.common.AUTH_SUCCESSFUL
 
     def check_channel_request(self, _kind: str, _id: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
+        return paramiko.common.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, _channel: paramiko.Channel, _command: bytes) -> bool:
         self.over.wait(LIMIT_S)
@@ -211,7 +212,7 @@ def test_a_machine_that_falls_silent_before_anything_runs_is_given_up(light: Lig
         port = str(listening.getsockname()[1])
         try:
             with changed(light.project, "known_hosts", str(there.port), port):
-                found = light.error("attach", VM_SSH_PORT=port, VM_SILENCE_S="2")
+                found = light.error("attach", env={"VM_SSH_PORT": port, "VM_SILENCE_S": "2"})
         finally:
             silent.over.set()
             serving.join(LIMIT_S)
@@ -220,12 +221,12 @@ def test_a_machine_that_falls_silent_before_anything_runs_is_given_up(light: Lig
 
 def test_who_is_not_let_in_is_told(light: Light, tmp_path: Path) -> None:
     make_key(tmp_path / "key")
-    found = light.error("attach", VM_SSH_KEY_FILE=str(tmp_path / "key"))
+    found = light.error("attach", env={"VM_SSH_KEY_FILE": str(tmp_path / "key")})
     assert f"does not let {getpass.getuser()} in with the key {tmp_path}/key" in found
-    found = light.error("attach", VM_SSH_KEY_FILE="", VM_PASSWORD="wrong-horse")
+    found = light.error("attach", env={"VM_SSH_KEY_FILE": "", "VM_PASSWORD": "wrong-horse"})
     assert "with the password of .env" in found
     assert "wrong-horse" not in found
-    assert "somebody" in light.error("attach", VM_USER="somebody")
+    assert "somebody" in light.error("attach", env={"VM_USER": "somebody"})
 
 
 @pytest.mark.parametrize(
@@ -240,19 +241,19 @@ def test_who_is_not_let_in_is_told(light: Light, tmp_path: Path) -> None:
     ],
 )
 def test_a_machine_that_is_not_there_is_told(light: Light, given: dict[str, str], expect: int, said: str) -> None:
-    assert said in light.error("attach", expect=expect, **given)
+    assert said in light.error("attach", expect=expect, env=given)
 
 
 def test_setup_looks_at_the_machine_only_where_it_trains(light: Light, there: Machine) -> None:
     # The light training's package is another one than requirements.txt has, which setup finds, too.
-    def setup(**environment: str) -> str:
-        return light.project.invoke("setup", expect=2, **(light.environment | environment))
+    def setup(env: Env | None = None) -> str:
+        return light.project.invoke("setup", expect=2, env=light.environment | (env or {}))
 
     assert "VM 127.0.0.1" not in setup()
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
         assert f"ok    VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
-        assert "fix   VM 127.0.0.1: 127.0.0.1 port" in setup(VM_SSH_PORT=str(free_port()))
-        said = setup(VM_KNOWN_HOSTS=str(light.known_hosts.with_name("nobody")))
+        assert "fix   VM 127.0.0.1: 127.0.0.1 port" in setup(env={"VM_SSH_PORT": str(free_port())})
+        said = setup(env={"VM_KNOWN_HOSTS": str(light.known_hosts.with_name("nobody"))})
         assert f"fix   VM 127.0.0.1: [127.0.0.1]:{there.port} is not in" in said
         assert "then `invoke attach`, or" in said
 
@@ -268,7 +269,7 @@ def test_training_there_is_on_record_as_training_here(light: Light, there: Machi
     light.project.invoke("train", "--force")
     here = record(light.project, "run_id.json")
     assert "fresh" in light.train()
-    said = light.train("--force", **SECRETS)
+    said = light.train("--force", env=SECRETS)
     assert f"| {PACKAGE} 0.0.1" in said
     assert "| arguments --alpha 0.05 --seed 42" in said
     assert "| secrets []" in said
@@ -294,7 +295,7 @@ def test_what_lets_us_in_is_written_nowhere(light: Light, there: Machine, tmp_pa
     with (there.folder / "authorized_keys").open("a") as file:
         file.write(Path(f"{key}.pub").read_text())
     given = {"VM_SSH_KEY_FILE": str(key), "VM_PASSWORD": "secret-of-the-key"}
-    said = light.attach(**given) + light.train("--force", **given)
+    said = light.attach(env=given) + light.train("--force", env=given)
     assert "| secrets []" in said
     assert "secret-of-the-key" not in said
     files = [path for folder in (light.project.root, there.home) for path in folder.rglob("*")]
@@ -328,7 +329,7 @@ def test_a_training_has_ended_although_something_that_it_started_goes_on(light: 
     leaves = f"import subprocess\nprint(subprocess.Popen(['sleep', '20'], start_new_session={escapes}).pid)\n"
     script = leaves + (light.project.root / "model/train.py").read_text()
     with changed(light.project, "model/train.py", None, script), changed(light.project, TOML, "= 600", "= 10"):
-        said = light.project.invoke("train", "--on", compute, "--force", **light.environment)
+        said = light.project.invoke("train", "--on", compute, "--force", env=light.environment)
     found = re.search(r"\| (\d+)\n", said)
     assert found
     if escapes:
@@ -355,7 +356,7 @@ def test_nothing_goes_on_there_when_the_release_has_ended(light: Light, there: M
         script = (light.project.root / "model/train.py").read_text() + WAITS
         with (
             changed(light.project, "model/train.py", None, script),
-            light.project.on_a_terminal("train", "--on", "vm", "--force", **light.environment) as terminal,
+            light.project.on_a_terminal("train", "--on", "vm", "--force", env=light.environment) as terminal,
         ):
             terminal.expect(r"\| waiting")
             terminal.type(INTERRUPT)
@@ -375,7 +376,7 @@ def test_nothing_goes_on_there_when_the_release_has_ended(light: Light, there: M
     ("number", "why"), [(signal.SIGKILL, "it was closed"), (signal.SIGSTOP, "nothing came for 2 s")]
 )
 def test_a_lost_connection_is_told_and_ends_what_ran_there(light: Light, there: Machine, number: int, why: str) -> None:
-    with light.waiting(VM_SILENCE_S="2") as process:
+    with light.waiting(env={"VM_SILENCE_S": "2"}) as process:
         there.signal(number)
         output, _ = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 1, output
@@ -399,10 +400,10 @@ def test_what_was_left_there_is_cleaned_up_and_what_goes_on_is_not(light: Light,
         (goes_on,) = there.runs()
         script = (light.project.root / "model/train.py").read_text().replace(WAITS, 'Path("outputs").mkdir()\n')
         with changed(light.project, "model/train.py", None, script):
-            light.train("--force", LOCAL_WORKSPACE=".other")
+            light.train("--force", env={"LOCAL_WORKSPACE": ".other"})
         assert there.runs() == [goes_on]
         destroy = ("destroy", "--kind", "compute", "--name", "127.0.0.1", "--yes")
-        assert "something trains on 127.0.0.1" in light.error(*destroy, expect=4, LOCAL_WORKSPACE=".other")
+        assert "something trains on 127.0.0.1" in light.error(*destroy, expect=4, env={"LOCAL_WORKSPACE": ".other"})
         process.kill()
 
 
@@ -411,16 +412,16 @@ def test_a_full_disk_there_is_told(light: Light, plain: dict[str, str], tmp_path
     mount = shutil.which("mount")
     folder = tmp_path / "small"
     folder.mkdir()
-    command = [str(mount), "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+    command: list[str | Path] = [str(mount), "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
     if not mount or os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
         missing("needs the right to mount a small file system")
     try:
         given = plain | {"VM_FOLDER": str(folder / "releases")}
-        assert f"0 MB are free in {folder}/releases, 500 MB needed" in light.error("attach", **given)
-        found = light.train("--force", expect=1, **given).rpartition("\nError: ")[2]
+        assert f"0 MB are free in {folder}/releases, 500 MB needed" in light.error("attach", env=given)
+        found = light.train("--force", expect=1, env=given).rpartition("\nError: ")[2]
         assert "could not be built on 127.0.0.1: No space left on device" in found
         with changed(light.project, "model/large.bin", None, "x" * 400_000):
-            found = light.error(**given)
+            found = light.error(env=given)
         assert "127.0.0.1: No space left on device: " in found
         assert "Free space or rights there" in found
         assert not list(folder.glob("releases/runs/*/"))
@@ -433,12 +434,12 @@ def test_a_machine_without_python_is_told(light: Light, tmp_path: Path) -> None:
     (tmp_path / "bin/sh").symlink_to("/bin/sh")
     with machine(tmp_path / "bare", path=str(tmp_path / "bin")) as bare:
         bare.trust(tmp_path / "known_hosts")
-        assert "there is no python3 on 127.0.0.1" in light.error(**bare.settings(tmp_path / "known_hosts"))
+        assert "there is no python3 on 127.0.0.1" in light.error(env=bare.settings(tmp_path / "known_hosts"))
 
 
 @pytest.mark.slow
 def test_without_uv_the_environment_is_made_by_venv_and_pip(light: Light, plain: dict[str, str]) -> None:
-    said = light.train("--force", **plain)
+    said = light.train("--force", env=plain)
     assert f"| Successfully installed {PACKAGE}-0.0.1" in said
     assert f"| {PACKAGE} 0.0.1" in said
 
@@ -457,7 +458,8 @@ def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Pat
         "import importlib",
         "import sys\nprint(len(open(sys.argv[2], 'rb').read()))\nimport importlib",
     ):
-        first, second = [], []
+        first: list[str] = []
+        second: list[str] = []
         platform.runs.train(job, first.append)
         platform.runs.train(job, second.append)
     platform.close()
@@ -482,18 +484,18 @@ def test_only_what_this_workspace_made_there_is_removed(light: Light, there: Mac
     (folder / "runs/of-the-user/model.bin").touch()
     folder.chmod(0o755)
     before = listing(folder)
-    light.attach(VM_FOLDER="ml")
+    light.attach(env={"VM_FOLDER": "ml"})
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
         assert f"environments in {folder}" in light.project.invoke(
-            "doctor", expect=2, **light.environment, VM_FOLDER="ml"
+            "doctor", expect=2, env=light.environment | {"VM_FOLDER": "ml"}
         )
     assert listing(folder) == before
-    light.train("--force", VM_FOLDER="ml", LOCAL_WORKSPACE=".first")
+    light.train("--force", env={"VM_FOLDER": "ml", "LOCAL_WORKSPACE": ".first"})
     first = listing(folder)
-    light.train("--force", VM_FOLDER="ml", LOCAL_WORKSPACE=".second")
-    light.project.invoke("destroy", "--yes", **light.environment, VM_FOLDER="ml", LOCAL_WORKSPACE=".second")
+    light.train("--force", env={"VM_FOLDER": "ml", "LOCAL_WORKSPACE": ".second"})
+    light.project.invoke("destroy", "--yes", env=light.environment | {"VM_FOLDER": "ml", "LOCAL_WORKSPACE": ".second"})
     assert listing(folder) == first
-    light.project.invoke("destroy", "--yes", **light.environment, LOCAL_WORKSPACE=".first")
+    light.project.invoke("destroy", "--yes", env=light.environment | {"LOCAL_WORKSPACE": ".first"})
     assert listing(folder) == before
 
 
@@ -504,21 +506,21 @@ def listing(folder: Path) -> dict[str, int]:
 
 def test_what_cannot_be_reached_any_more_is_forgotten_and_told(light: Light, there: Machine, tmp_path: Path) -> None:
     given = light.environment | {"LOCAL_WORKSPACE": ".reached"}
-    light.train("--force", **given)
+    light.train("--force", env=given)
     shutil.rmtree(there.folder_of_releases)
-    assert "stays" not in light.project.invoke(*DESTROY, **given)
-    light.attach(**given)
-    light.attach(**given, VM_USER=getpass.getuser(), VM_FOLDER="other")
+    assert "stays" not in light.project.invoke(*DESTROY, env=given)
+    light.attach(env=given)
+    light.attach(env=given | {"VM_USER": getpass.getuser(), "VM_FOLDER": "other"})
     unknown = given | {"VM_KNOWN_HOSTS": str(tmp_path / "nobody")}
-    said = light.project.invoke(*DESTROY, **unknown)
+    said = light.project.invoke(*DESTROY, env=unknown)
     assert re.search(
         rf"^\.invoke-release/\w+ stays on 127.0.0.1: \[127.0.0.1\]:{there.port} is not in", said, re.MULTILINE
     )
     assert re.search(r"^other/\w+ stays on 127.0.0.1", said, re.MULTILINE)
-    assert "Nothing to be removed" in light.project.invoke(*DESTROY, **given)
+    assert "Nothing to be removed" in light.project.invoke(*DESTROY, env=given)
 
 
 def test_a_workspace_that_never_attached_a_machine_it_knows_trains_there(light: Light, there: Machine) -> None:
-    light.train("--force", LOCAL_WORKSPACE=".fresh")
-    said = light.project.invoke(*DESTROY, **light.environment, LOCAL_WORKSPACE=".fresh")
+    light.train("--force", env={"LOCAL_WORKSPACE": ".fresh"})
+    said = light.project.invoke(*DESTROY, env=light.environment | {"LOCAL_WORKSPACE": ".fresh"})
     assert re.search(r"compute 127.0.0.1: \w+ there, in .invoke-release", said)

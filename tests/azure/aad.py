@@ -62,7 +62,7 @@ def token(tenant: str) -> Any:
     return grant({"appid": identity.client, "idtyp": "app"})
 
 
-def grant(claims: dict[str, str]) -> dict[str, Any]:
+def grant(claims: dict[str, Any]) -> dict[str, Any]:
     """Return a token for whatever resource was asked for."""
     now = int(time.time())
     scope = request.form.get("scope", "")

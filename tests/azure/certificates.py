@@ -27,7 +27,9 @@ class Authority:
         self.contexts: dict[str, ssl.SSLContext] = {}
         self.lock = threading.Lock()
 
-    def sign(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, host: str = "", authority: bool = False):
+    def sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, host: str = "", authority: bool = False
+    ) -> x509.Certificate:
         """Sign a certificate, for a host or for the authority itself."""
         now = datetime.datetime.now(datetime.UTC)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())

@@ -12,7 +12,7 @@ from pathlib import Path
 class Absent:
     """Makes the SDK as absent as it is in an environment that does not name it, whatever this machine has."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Refuse to import the SDK."""
         if name in ("azureml", "azureml.core"):
             raise ModuleNotFoundError(
@@ -20,7 +20,7 @@ class Absent:
             )
 
 
-def main():
+def main() -> None:
     """Run the script, then send what the SDK still holds back."""
     del sys.argv[0]
     if os.environ.get("LOOPBACK_WITHOUT_SDK"):

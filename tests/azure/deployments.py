@@ -53,7 +53,8 @@ def roll_out(state: State, where: Workspace, service: Record, operation: Operati
 def find_contents(state: State, where: Workspace, service: Record, operation: Operation) -> Contents:
     """Return the contents of a service's image, built now if an environment describes it. Raises BuildError."""
     if service["imageId"]:
-        return where.contents[service["imageId"]]
+        contents: Contents = where.contents[service["imageId"]]
+        return contents
     return images.build(state, where, operation, f"image {service['name']}", service["environmentImageRequest"])
 
 

@@ -13,6 +13,7 @@ import traceback
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 PERIOD_S = 0.4
 TRIES = 4
@@ -21,22 +22,22 @@ TRIES = 4
 class Driver:
     """One run."""
 
-    def __init__(self, settings):
+    def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
         self.scope = settings["scope"]
         self.run = settings["run"]
         self.kill_file = Path("azureml-setup/killfile")
         self.log = Path(settings["log"])
-        self.address = None
+        self.address = ""
         self.seen = -1
 
-    def call(self, method, path, value=None):
+    def call(self, method: str, path: str, value: object = None) -> Any:
         """Send a request with the run's token."""
         headers = {"Authorization": "Bearer " + self.settings["token"], "Content-Type": "application/json"}
         data = None if value is None else json.dumps(value).encode()
         return json.loads(send(method, self.settings["service"] + path, headers, data) or b"null")
 
-    def event(self, name, **data):
+    def event(self, name: str, **data: object) -> None:
         """Report an event."""
         path = f"/history/v1.0{self.scope}/experiments/{self.settings['experiment']}/runs/{self.run}/events"
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -47,14 +48,14 @@ class Driver:
         }
         self.call("POST", path, event)
 
-    def upload(self, names):
+    def upload(self, names: list[str]) -> None:
         """Upload files as artifacts of the run."""
         path = f"/artifact/v2.0{self.scope}/artifacts/batch/metadata/ExperimentRun/dcid.{self.run}"
         answer = self.call("POST", path, {"paths": [{"path": name} for name in names]})
         for name, place in answer["artifactContentInformation"].items():
             self.put(place["contentUri"], Path(name))
 
-    def put(self, address, path):
+    def put(self, address: str, path: Path) -> None:
         """Upload a file to its address."""
         headers = {
             "x-ms-blob-type": "BlockBlob",
@@ -63,19 +64,19 @@ class Driver:
         }
         send("PUT", address, headers, path.read_bytes())
 
-    def stream(self):
+    def stream(self) -> None:
         """Upload the log if it has grown."""
         size = self.log.stat().st_size
         if size == self.seen:
             return
         self.seen = size
-        if self.address is None:
+        if not self.address:
             path = f"/artifact/v2.0{self.scope}/artifacts/batch/metadata/ExperimentRun/dcid.{self.run}"
             answer = self.call("POST", path, {"paths": [{"path": self.settings["log"]}]})
             self.address = answer["artifactContentInformation"][self.settings["log"]]["contentUri"]
         self.put(self.address, self.log)
 
-    def execute(self):
+    def execute(self) -> int | None:
         """Run the script to its end and return its exit code, or None if it was cancelled."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, **self.settings["environment"]}
@@ -98,7 +99,7 @@ class Driver:
                     process.wait()
                     return None
 
-    def main(self):
+    def main(self) -> None:
         """Run the script and tell the run's history how it went."""
         self.event("Start")
         code = self.execute()
@@ -112,7 +113,7 @@ class Driver:
         else:
             self.fail(f"User program failed with exit code {code}")
 
-    def fail(self, message):
+    def fail(self, message: str) -> None:
         """Report that the run failed."""
         tail = self.log.read_text(errors="replace").splitlines()[-20:] if self.log.exists() else []
         error = {"code": "UserError", "message": "\n".join([message, *tail]), "messageParameters": {}, "details": []}
@@ -120,13 +121,13 @@ class Driver:
         self.event("Failed")
 
 
-def send(method, url, headers, data):
+def send(method: str, url: str, headers: dict[str, str], data: bytes | None) -> bytes:
     """Send a request; again, if it fails for a reason that passes."""
     for attempt in range(TRIES):
         try:
             request = urllib.request.Request(url, data=data, headers=headers, method=method)
             with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.read()
+                return bytes(answer.read())
         except urllib.error.HTTPError as error:
             if (error.code < 500 and error.code != 429) or attempt == TRIES - 1:
                 raise

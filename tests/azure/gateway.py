@@ -5,9 +5,10 @@ import struct
 import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import IO, Any, cast
 from urllib.parse import unquote
 from wsgiref.handlers import SimpleHandler
+from wsgiref.headers import Headers
 
 from tests.azure.certificates import Authority
 
@@ -60,7 +61,7 @@ class Connection(BaseHTTPRequestHandler):
             self.refuse("the loopback Azure lets nothing out")
             return
         path, _, query = self.path.partition("?")
-        environment = {
+        environment: dict[str, Any] = {
             "REQUEST_METHOD": self.command,
             "SCRIPT_NAME": "",
             "PATH_INFO": unquote(path, "latin-1"),
@@ -76,7 +77,9 @@ class Connection(BaseHTTPRequestHandler):
         }
         for name, value in self.headers.items():
             environment.setdefault("HTTP_" + name.upper().replace("-", "_"), value)
-        handler = Handler(self.rfile, self.wfile, sys.stderr, environment, multithread=True)
+        handler = Handler(
+            cast(IO[bytes], self.rfile), cast(IO[bytes], self.wfile), sys.stderr, environment, multithread=True
+        )
         handler.wsgi_run_once = False
         if self.host:
             environment["HTTPS"] = "on"
@@ -112,6 +115,7 @@ class Connection(BaseHTTPRequestHandler):
 class Handler(SimpleHandler):
     """Writes HTTP/1.1 answers and lets a broken connection go."""
 
+    headers: Headers
     http_version = "1.1"
     server_software = "LoopbackAzure"
 

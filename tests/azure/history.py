@@ -32,7 +32,7 @@ def put_experiment(experiment: str) -> Any:
     """Create an experiment, unless it is there."""
     if not re.fullmatch(r"[a-zA-Z0-9][\w-]{0,254}", experiment):
         raise Problem(400, "UserError", f"Experiment name '{experiment}' is invalid.")
-    made = {
+    made: Record = {
         "experimentId": new_id(),
         "name": experiment,
         "description": None,

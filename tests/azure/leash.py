@@ -16,16 +16,16 @@ class Child:
     """A command and everything that it starts, ended together."""
 
     def __init__(self, command: list[str], log: Path | None = None, **options: Any) -> None:
-        output = log.open("ab") if log else subprocess.PIPE
+        output = log.open("ab") if log else None
         self.watcher = subprocess.Popen(
             [sys.executable, "-ISE", __file__, *command],
             stdin=subprocess.PIPE,
-            stdout=output,
+            stdout=output or subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             **options,
         )
-        if log:
+        if output:
             output.close()
 
     @property

@@ -48,7 +48,9 @@ class LoopbackAzure:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
-        line = self.process.stdout.readline()
+        assert self.process.stdin and self.process.stdout  # they are pipes
+        self.leash, self.output = self.process.stdin, self.process.stdout
+        line = self.output.readline()
         if not line:
             said = self.log.read_text()
             self.__exit__()
@@ -62,13 +64,13 @@ class LoopbackAzure:
     def __exit__(self, *_: Any) -> None:
         """End it, with everything that it started."""
         self.session.close()
-        self.process.stdin.close()
+        self.leash.close()
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stdout.close()
+        self.output.close()
         if self.given_folder is None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -85,7 +87,7 @@ class LoopbackAzure:
 
     def requests(self, **patterns: str) -> list[dict[str, Any]]:
         """Return the requests whose method, host, path, status, known, fault ... match these regular expressions."""
-        return self.call("GET", "/requests", params=patterns)
+        return list(self.call("GET", "/requests", params=patterns))
 
     def forget_requests(self) -> None:
         """Empty the log of requests (the file keeps them)."""
@@ -97,7 +99,7 @@ class LoopbackAzure:
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the faults that still wait for their occasion."""
-        return self.call("GET", "/faults")
+        return list(self.call("GET", "/faults"))
 
     def forget_faults(self) -> None:
         """Take back the faults that have not happened yet."""
@@ -109,7 +111,7 @@ class LoopbackAzure:
 
     def state(self) -> dict[str, Any]:
         """Return what there is, by workspace."""
-        return self.call("GET", "/state")
+        return dict(self.call("GET", "/state"))
 
 
 def main(run: Callable[..., None], arguments: Any) -> None:

@@ -66,25 +66,27 @@ class Sdk:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
+        assert self.process.stdin and self.process.stdout
+        self.requests, self.answers = self.process.stdin, self.process.stdout
         return self
 
     def __exit__(self, *_: Any) -> None:
         """End the process."""
-        self.process.stdin.close()
+        self.requests.close()
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        self.answers.close()
 
     def __call__(self, source: str, **values: Any) -> Any:
         """Execute Python source with these values and return its `result`. Raises SdkError for what it raises.
 
         What it printed is kept in `output`.
         """
-        self.process.stdin.write(json.dumps([source, values]).encode() + b"\n")
-        self.process.stdin.flush()
-        if not select.select([self.process.stdout], [], [], LIMIT_S)[0]:
+        self.requests.write(json.dumps([source, values]).encode() + b"\n")
+        self.requests.flush()
+        if not select.select([self.answers], [], [], LIMIT_S)[0]:
             raise TimeoutError(f"the SDK did not finish within {LIMIT_S} s")
-        line = self.process.stdout.readline()
+        line = self.answers.readline()
         if not line:
             raise RuntimeError((self.folder / "sdk.log").read_text())
         result, self.output, error = json.loads(line)

@@ -131,7 +131,12 @@ class Server:
         """Let the host's application answer, and note what it was."""
         app = self.discovery if entry.path == "/discovery" else self.find(entry.host)
         got: list[Any] = []
-        chunks = app(environment, lambda status, headers, exc_info=None: got.extend((status, headers)))
+
+        def start(status: str, headers: Any, _error: Any = None) -> Callable[[bytes], None]:
+            got.extend((status, headers))
+            return lambda _content: None
+
+        chunks = app(environment, start)
         content = b"".join(chunks)
         if hasattr(chunks, "close"):
             chunks.close()
@@ -148,6 +153,12 @@ class Server:
         self.state.storage.close()
 
 
+def wait_for_the_end_of_input(end: threading.Event) -> None:
+    """Wait until whoever started us closes our input, or ends."""
+    sys.stdin.buffer.read()
+    end.set()
+
+
 def run(folder: Path, port: int, ready: Callable[[Server], None], leash: bool) -> None:
     """Serve until a signal comes or, on a leash, until the pipe at our standard input closes, whoever holds it."""
     server = Server(folder, port)
@@ -155,7 +166,7 @@ def run(folder: Path, port: int, ready: Callable[[Server], None], leash: bool) -
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: end.set())
     if leash:
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), end.set()), daemon=True).start()
+        threading.Thread(target=wait_for_the_end_of_input, args=[end], daemon=True).start()
     threading.Thread(target=server.gateway.serve_forever, args=(0.1,), daemon=True).start()
     try:
         ready(server)

@@ -92,7 +92,7 @@ def describe(given: Record) -> Record:
 def used_models(service: Record) -> list[str]:
     """Return the models that a service uses, by name and version."""
     if service["imageId"]:
-        return workspace.images[service["imageId"]]["modelIds"]
+        return list(workspace.images[service["imageId"]]["modelIds"])
     return [find_model(workspace, one)["id"] for one in service["environmentImageRequest"].get("modelIds") or []]
 
 

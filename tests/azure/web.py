@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import jwt
 from flask import Blueprint, Flask, current_app, g, jsonify, request
+from jwt.types import Options
 from werkzeug.exceptions import HTTPException
 from werkzeug.local import LocalProxy
 
@@ -77,7 +78,7 @@ def authorize() -> None:
     try:
         if kind.lower() != "bearer":
             raise jwt.InvalidTokenError("the request has no bearer token")
-        options = {"verify_aud": False, "verify_iat": False}
+        options: Options = {"verify_aud": False, "verify_iat": False}
         g.claims = jwt.decode(token, current_app.config["SIGNING_KEY"], algorithms=["HS256"], options=options)
     except jwt.InvalidTokenError as error:
         code = "ExpiredAuthenticationToken" if isinstance(error, jwt.ExpiredSignatureError) else "InvalidToken"

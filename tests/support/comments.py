@@ -97,9 +97,12 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def comments() -> Iterator[Comments]:
     """Keep the comments of a pull request for a while."""
-    handler = type("HandlerOfOne", (Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        kept = handler.comments = Comments(f"http://127.0.0.1:{server.server_port}")
+
+    class HandlerOfOne(Handler):
+        pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), HandlerOfOne) as server:
+        kept = HandlerOfOne.comments = Comments(f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield kept

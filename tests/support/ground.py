@@ -51,8 +51,9 @@ class Ground:
         """Give the platform as a later release finds it."""
         changed = msgspec.structs.replace(self.settings.env, **environment)
         loaded = msgspec.structs.replace(self.settings, env=changed)
-        self.connected.append(platforms.connect(loaded, self.forks))
-        return self.connected[-1]
+        platform = platforms.connect(loaded, self.forks)
+        self.connected.append(platform)
+        return platform
 
     def job(self, alpha: float | str, timeout_s: float = 60) -> Job:
         return Job(

@@ -16,14 +16,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import requests
 
 from tests.azure.loopback import LoopbackAzure
+from tests.support import invocation
+from tests.support.invocation import Process
 from tests.support.terminal import Terminal, terminal
 
+Env = dict[str, str]
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["tasks.py", "lib", "config", "model", "service", "requirements.txt", ".env.example", ".gitignore"]
 LIMIT_S = 300
@@ -41,8 +44,16 @@ RECORDS = [
 ]
 
 
+class HasRoot(Protocol):
+    """A project, or a machine that has one."""
+
+    root: Path
+
+
 class Project:
     """A copy of this project, used as its users do: through `invoke` and its files."""
+
+    imported: tuple[str, ...] = invocation.LOCAL
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -60,21 +71,13 @@ class Project:
         assert old in text, f"{old!r} is not in {name}"
         path.write_text(text.replace(old, new))
 
-    def start(self, *arguments: str, cwd: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, cwd: Path | None = None, env: Env | None = None) -> Process:
         """Start invoke and return its process."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "invoke", *arguments],
-            cwd=cwd or self.root,
-            env=clean_environment() | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return invocation.start(arguments, cwd or self.root, clean_environment() | (env or {}), self.imported)
 
-    def invoke(self, *arguments: str, expect: int = 0, cwd: Path | None = None, **environment: str) -> str:
+    def invoke(self, *arguments: str, expect: int = 0, cwd: Path | None = None, env: Env | None = None) -> str:
         """Run invoke, check its exit code, and return what it printed."""
-        with self.start(*arguments, cwd=cwd, **environment) as process:
+        with self.start(*arguments, cwd=cwd, env=env) as process:
             try:
                 output, _ = process.communicate(timeout=LIMIT_S)
             except subprocess.TimeoutExpired:
@@ -83,10 +86,10 @@ class Project:
         assert process.returncode == expect, f"exit code {process.returncode}, expected {expect}:\n{output}"
         return output
 
-    def on_a_terminal(self, *arguments: str, **environment: str) -> AbstractContextManager[Terminal]:
+    def on_a_terminal(self, *arguments: str, env: Env | None = None) -> AbstractContextManager[Terminal]:
         """Run invoke on a terminal."""
         command = (sys.executable, "-m", "invoke", *arguments)
-        return terminal(*command, cwd=self.root, environment=clean_environment() | environment)
+        return terminal(*command, cwd=self.root, environment=clean_environment() | (env or {}))
 
     def close(self) -> None:
         """Stop what the project started."""
@@ -96,6 +99,8 @@ class Project:
 
 class AzureProject(Project):
     """A copy of this project with a workspace of its own on the loopback Azure."""
+
+    imported = invocation.AZUREML
 
     def __init__(self, root: Path, azure: LoopbackAzure, workspace: str = "") -> None:
         super().__init__(root)
@@ -108,13 +113,13 @@ class AzureProject(Project):
         (root / ".env").write_text("PLATFORM=azureml\n")
         (root / ".env").chmod(0o600)
 
-    def start(self, *arguments: str, cwd: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, cwd: Path | None = None, env: Env | None = None) -> Process:
         """Start invoke with what leads the SDK to the loopback Azure; an empty value takes a variable away."""
-        return super().start(*arguments, cwd=cwd, **self.given(environment))
+        return super().start(*arguments, cwd=cwd, env=self.given(env or {}))
 
-    def on_a_terminal(self, *arguments: str, **environment: str) -> AbstractContextManager[Terminal]:
+    def on_a_terminal(self, *arguments: str, env: Env | None = None) -> AbstractContextManager[Terminal]:
         """Run invoke on a terminal, likewise."""
-        return super().on_a_terminal(*arguments, **self.given(environment))
+        return super().on_a_terminal(*arguments, env=self.given(env or {}))
 
     def given(self, environment: dict[str, str]) -> dict[str, str]:
         return {name: value for name, value in (self.environment | environment).items() if value}
@@ -188,7 +193,7 @@ def versions_in_production(project: Project) -> list[str]:
     return re.findall(r"^\d{4}-\S+ +(\d+) ", project.invoke("history"), re.MULTILINE)
 
 
-def processes(project: Project) -> dict[int, int]:
+def processes(project: HasRoot) -> dict[int, int]:
     """Return the processes that work in the project's folder, each with its process group."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -249,9 +254,9 @@ def changed(project: Project, name: str, old: str | None, new: str) -> Iterator[
             path.write_bytes(before)
 
 
-def error(project: Project, *arguments: str, expect: int, lines: int = 3, **environment: str) -> str:
+def error(project: Project, *arguments: str, expect: int, lines: int = 3, env: Env | None = None) -> str:
     """Run invoke, which must fail with an error of some lines, and return the error."""
-    output = project.invoke(*arguments, expect=expect, **environment)
+    output = project.invoke(*arguments, expect=expect, env=env)
     assert "Traceback" not in output
     found = output[output.index("Error: ") :].strip()
     assert len(found.splitlines()) <= lines, found
@@ -259,9 +264,9 @@ def error(project: Project, *arguments: str, expect: int, lines: int = 3, **envi
 
 
 @contextlib.contextmanager
-def waiting(project: Project, script: str, *task: str, **environment: str) -> "Iterator[subprocess.Popen[str]]":
+def waiting(project: Project, script: str, *task: str, env: Env | None = None) -> Iterator[Process]:
     """Give a task that trains by a script which says `waiting` and then waits for ever."""
-    with changed(project, "model/train.py", None, script), project.start(*task, **environment) as process:
+    with changed(project, "model/train.py", None, script), project.start(*task, env=env) as process:
         timer = threading.Timer(LIMIT_S, process.kill)
         timer.start()
         try:

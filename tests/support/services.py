@@ -1,5 +1,6 @@
 """A service as its clients see it: its address, its keys, and many requests while it is updated."""
 
+import functools
 import json
 import threading
 
@@ -26,6 +27,10 @@ def rows(deployment: Deployment) -> bytes:
 
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
+
+
+def longer(answers: list[str], length: int) -> bool:
+    return len(answers) >= length
 
 
 class Load:
@@ -62,7 +67,7 @@ class Load:
         """Wait for more answers of every client, and return what was answered to requests sent from now on."""
         marks = [len(answers) + 1 for answers in self.answers]
         for answers, begin in zip(self.answers, marks, strict=True):
-            eventually(lambda answers=answers, end=begin + count: len(answers) >= end)
+            eventually(functools.partial(longer, answers, begin + count))
         return {answer for answers, begin in zip(self.answers, marks, strict=True) for answer in answers[begin:]}
 
     def __enter__(self) -> "Load":

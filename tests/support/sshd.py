@@ -125,7 +125,7 @@ class Machine:
 
 def make_key(path: Path, passphrase: str = "") -> None:
     """Make a pair of keys."""
-    command = [needed("ssh-keygen"), "-q", "-t", "ed25519", "-N", passphrase, "-f", path]
+    command: list[str | Path] = [needed("ssh-keygen"), "-q", "-t", "ed25519", "-N", passphrase, "-f", path]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
