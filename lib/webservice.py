@@ -1,10 +1,16 @@
 """Send requests to a web service, and compare its answers with the expected identity and predictions."""
 
-import http.client
+import http
+import ipaddress
 import json
 import math
+import os
 import urllib.parse
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import urllib3
 
 TIMEOUT_S = 30.0
 Identity = dict[str, str]  # the headers that say which model answers
@@ -13,10 +19,10 @@ Identity = dict[str, str]  # the headers that say which model answers
 class Answer:
     """A response: status, headers and body."""
 
-    def __init__(self, response: http.client.HTTPResponse) -> None:
+    def __init__(self, response: "urllib3.BaseHTTPResponse") -> None:
         self.status = response.status
         self.headers = response.headers
-        self.content = response.read()
+        self.content = response.data
 
     @property
     def body(self) -> Any:
@@ -28,24 +34,25 @@ class Answer:
 
 
 class Client:
-    """Sends requests to a scoring URI, with a key or without."""
+    """Sends requests to a scoring URI, with a key or without, through the proxy that the environment names."""
 
     def __init__(self, scoring_uri: str, key: str | None) -> None:
-        self.uri = urllib.parse.urlsplit(scoring_uri)
-        self.key = key
+        self.uri = scoring_uri
+        self.pool = _pool(scoring_uri)
+        # A kept connection would reach the same replica again, also after an update.
+        self.headers = {"Content-Type": "application/json", "Connection": "close"}
+        if key:
+            self.headers["Authorization"] = f"Bearer {key}"
 
     def ask(self, body: bytes | None = None, method: str = "POST") -> Answer:
         """Send a request on a new connection. Raises OSError if there is no answer."""
-        kind = http.client.HTTPSConnection if self.uri.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self.uri.netloc, timeout=TIMEOUT_S)
+        import urllib3
+
         try:
-            headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-            connection.request(method, self.uri.path, body, headers | {"Content-Type": "application/json"})
-            return Answer(connection.getresponse())
-        except http.client.HTTPException as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error  # callers expect OSError
-        finally:
-            connection.close()
+            return Answer(self.pool.request(method, self.uri, body=body, headers=self.headers, redirect=False))
+        except urllib3.exceptions.HTTPError as error:
+            cause = error.__cause__ or error.__context__
+            raise ConnectionError(str(cause if isinstance(cause, OSError) else error)) from error
 
     def mismatch(self, rows: list[Any], predictions: list[Any]) -> str:
         """Score rows, and return the first difference from the expected predictions, or an empty string."""
@@ -98,3 +105,37 @@ def deployment_mismatch(scoring_uri: str, key: str, identity: Identity, rows: li
     """Return the first difference of a service from the deployed version, in its identity or its predictions."""
     trouble = identity_mismatch(scoring_uri, key, identity)
     return trouble or (Client(scoring_uri, key).mismatch(rows, predictions) if rows else "")
+
+
+def _pool(uri: str) -> "urllib3.PoolManager":
+    """Return the connections to an address: direct or through a proxy, with the environment's certificates."""
+    import urllib3  # here, because it takes longer to import than most tasks run
+
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")  # OpenSSL reads SSL_CERT_FILE
+    certificates = {"ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle} if bundle else {}
+    options: dict[str, Any] = {"timeout": TIMEOUT_S, "retries": False, **certificates}
+    proxy = _proxy(uri)
+    if not proxy:
+        return urllib3.PoolManager(**options)
+    login = urllib3.util.parse_url(proxy).auth
+    headers = urllib3.make_headers(proxy_basic_auth=urllib.parse.unquote(login)) if login else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+
+
+def _proxy(uri: str) -> str:
+    """Return the proxy for an address; an empty string for a direct connection, which loopback always has."""
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    url = urllib.parse.urlsplit(uri)
+    if _is_loopback(url.hostname or "") or proxy_bypass(url.netloc):
+        return ""
+    proxies = getproxies_environment()
+    proxy = proxies.get(url.scheme) or proxies.get("all") or ""
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
