@@ -42,7 +42,7 @@ def test_the_same_model_is_unchanged_and_goes_on() -> None:
 def test_the_smallest_improvement_is_enough_and_less_is_not(candidate: float, outcome: str) -> None:
     verdict = decide(rule(smallest_improvement=0.5), candidate, 5.0)
     assert verdict.outcome == outcome
-    assert outcome == "promote" or "less than the 0.5 asked for" in verdict.reasons[0]
+    assert outcome == "promote" or "less than the required 0.5" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize("production", [None, 9.0])

@@ -112,7 +112,7 @@ VERDICTS = {
     "better, but not by enough": (
         [("alpha = 0.05", BETTER), ("smallest_improvement = 0.0", "smallest_improvement = 13.1")],
         "hold",
-        "less than the 13.1 asked for",
+        "less than the required 13.1",
     ),
     "better, but under the floor": (
         [("alpha = 0.05", BETTER), ("floor = 4000.0", "floor = 2800.0")],

@@ -46,7 +46,7 @@ def decide(
     if better_by > 0 and better_by >= rule.smallest_improvement:
         return Verdict("promote", [f"{against}: better by {better_by:.6g}"], *numbers)
     if better_by > 0:
-        reason = f"{against}: better by {better_by:.6g}, less than the {rule.smallest_improvement:g} asked for"
+        reason = f"{against}: better by {better_by:.6g}, less than the required {rule.smallest_improvement:g}"
         return Verdict("hold", [reason], *numbers)
     return Verdict("hold", [f"{against}: not better ({better_by:+.6g})"], *numbers)
 
