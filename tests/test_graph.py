@@ -222,6 +222,13 @@ def test_the_newest_release_ends_at_the_first_record_that_is_not_linked(context:
         context.records.get(ImageRecord)
 
 
+def test_the_next_record_removes_what_a_killed_release_left(context: Context) -> None:
+    left = context.records.folder / ".aside-left"
+    left.touch()
+    context.records.write(context.records.get(RunRecord))
+    assert not left.exists()
+
+
 def test_a_failure_shows_no_secret_even_if_one_begins_as_another_does(context: Context) -> None:
     env = msgspec.structs.replace(
         context.settings.env, vm_password=Secret("geheim"), registry_password=Secret("geheimer")

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import platform
 import re
 import shutil
 import sqlite3
@@ -86,6 +87,7 @@ def test_what_serves_is_traced_back_to_its_commit_data_and_environment(released:
     assert found["run"]["id"] == run["run_id"]
     assert found["run"]["facts"]["parameters"] == {"alpha": 0.05, "seed": 42}
     assert found["run"]["facts"]["where"] == "local"
+    assert found["run"]["facts"]["python"] == platform.python_version()
     assert found["commit"]["id"] == git(released, "rev-parse", "HEAD")
     assert found["commit"]["facts"] == {"subject": "The first model", "files": "as committed"}
     assert found["data"]["id"] == run["outputs"]["data.json"]
