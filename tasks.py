@@ -209,21 +209,21 @@ def score(_: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
         print(score.by_model(context, model, Path(file)) if model else score.by_service(context, service, Path(file)))
 
 
-@task(help=SERVICE_HELP | {"new": "make new keys first; a service may accept them only after its next deployment"})
-def keys(_: Invoke, service: str = "aks", new: bool = False) -> None:
-    """Show the two keys of a service."""
+@task(help=SERVICE_HELP | {"new": "first replace one key: primary or secondary; the other one stays valid"})
+def keys(_: Invoke, service: str = "aks", new: str = "") -> None:
+    """Show the two keys of a service; with --new, replace one of them on the running service."""
+    from lib.platforms.base import KEY_NAMES
     from lib.release.steps.deploy import service_of
     from lib.terminal.ci import current
 
+    key_name = next(name for name in KEY_NAMES if name == one_of(new, [*KEY_NAMES])) if new else None
     with release_context(locked_by="keys" if new else None) as context:
         services, settings = context.platform.services, service_of(context, service)
-        if new:
-            services.renew_keys(settings)
-            deployed = services.find(settings)
-            accepts_now = deployed and not deployed.trouble
-            later = f"`invoke {service}` makes it accept these keys; until then it accepts the previous ones"
-            print(f"{settings.name}: " + ("accepts these keys now" if accepts_now else later))
-        for name, key in zip(("primary", "secondary"), services.keys(settings), strict=True):
+        if key_name:
+            runs = services.renew_key(settings, key_name)
+            now = "now accepts" if runs else "does not run; when it starts, it accepts"
+            print(f"{settings.name} {now} the new {key_name} key, refuses the old one, and keeps the other key")
+        for name, key in zip(KEY_NAMES, services.keys(settings), strict=True):
             current().mask(key.reveal())
             print(f"{name:<9} {key.reveal()}")
 

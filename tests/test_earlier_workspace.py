@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project, free_port, served, states, versions_in_production
+from tests.support.project import Project, free_port, key, served, states, versions_in_production
 
 DATA = Path(__file__).parent / "data/earlier_project"
 IMAGE = "e4cdc217deb2eb21e764c1447a15ae167d594b9c1466ec873cf93ce3c731a010"
@@ -82,7 +82,11 @@ def test_a_release_serves_the_earlier_image_again_without_training(earlier: Earl
     assert versions_in_production(earlier) == ["1"]
     trace = earlier.invoke("trace", "--verify")
     assert all(part in trace for part in (IMAGE, "version 1", "diabetes-20261127-230813-f12f7b"))
-    assert "production-primary-sample" in earlier.invoke("keys")
+    # The earlier image's server reads its keys only when it starts.
+    assert "now accepts the new primary key" in earlier.invoke("keys", "--new", "primary")
+    assert "production-secondary-sample" in earlier.invoke("keys")
+    key.cache_clear()
+    assert served(earlier) == "1"
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import requests
 
 from lib import platforms, settings
 from lib.errors import RefusedError, ReleaseError, UnhealthyError
-from lib.platforms.base import Deployment, Resource
+from lib.platforms.base import KEY_NAMES, Deployment, KeyName, Resource
 from lib.settings import AciContainer, LocalService, Service
 from lib.webservice import Client, identity
 from tests.support.ground import BROKEN, Ground
@@ -452,8 +452,9 @@ class TestKeys:
             uri = platform.services.deploy(first).scoring_uri
             assert [Client(uri, key).mismatch(first.rows, first.predictions) for key in given] == ["", ""]
             assert Client(uri, keys(ground, first.service)[0]).ask(rows(first)).status == 401
-            with pytest.raises(RefusedError, match=r"\.env"):
-                platform.services.renew_keys(first.service)
+            for key in KEY_NAMES:
+                with pytest.raises(RefusedError, match=r"\.env"):
+                    platform.services.renew_key(first.service, key)
 
     @pytest.mark.slow
     def test_a_key_is_in_no_argv_environment_log_or_other_file(
@@ -470,11 +471,49 @@ class TestKeys:
             assert Client(url(service), given).mismatch(first.rows, first.predictions) == ""
             assert Client(url(service), made).mismatch(first.rows, first.predictions) == ""
             running = [part for session in sessions(ground) - {process.pid} for part in told(session)]
-        files = [path.read_bytes() for path in ground.root.rglob("*") if path.is_file() and path.name != "keys.json"]
+        files = [
+            path.read_bytes()
+            for path in ground.root.rglob("*")
+            if path.is_file() and ".workspace/keys" not in str(path)
+        ]
         assert len(running) >= 2 * (1 + service.local.workers)
         for key in (given, made):
             assert key not in said
             assert not [content for content in running + files if key.encode() in content]
+
+    def test_only_this_user_can_reach_the_files_with_keys(self, ground: Ground, first: Deployment) -> None:
+        ground.platform.services.deploy(first)
+        modes = {stat.S_IMODE((ground.root / ".workspace" / name).stat().st_mode) for name in ("keys.json", "keys")}
+        assert modes == {0o600, 0o700}
+
+    @pytest.mark.parametrize("key", KEY_NAMES)
+    def test_a_key_is_renewed_under_load_with_the_other_key_and_nothing_is_refused(
+        self, ground: Ground, service: Service, first: Deployment, key: KeyName
+    ) -> None:
+        ground.platform.services.deploy(first)
+        before = sessions(ground)
+        changed = KEY_NAMES.index(key)
+        old = keys(ground, service)
+        with Load(url(service), old[1 - changed], [first]) as load:
+            for _ in range(3):
+                assert ground.platform.services.renew_key(service, key)
+                assert load.more() == {str(first.model_version)}
+            for _ in range(20):  # every worker
+                assert Client(url(service), old[changed]).ask(method="GET").status == 401
+        assert {answer for answers in load.answers for answer in answers} == {str(first.model_version)}
+        assert sessions(ground) == before  # nothing was started
+        assert ground.trouble(first) == ""
+
+    def test_a_renewed_key_stays_renewed_when_the_service_starts_again(
+        self, ground: Ground, service: Service, first: Deployment
+    ) -> None:
+        ground.platform.services.deploy(first)
+        old = keys(ground, service)
+        ground.platform.services.stop(service)
+        assert not ground.platform.services.renew_key(service, "secondary")
+        ground.platform.services.deploy(first)
+        assert ground.trouble(first) == ""
+        assert [Client(url(service), key).ask(method="GET").status == 401 for key in old] == [False, True]
 
     def test_score_py_sees_no_key(self, ground: Ground, service: Service, mark: Path) -> None:
         spies = f"\nPath({str(mark)!r}).write_text(str(dict(os.environ)))\n"

@@ -43,7 +43,7 @@ def assemble(root: Path, model: Path, base: str = BASE) -> Image:
     if not (service / "score.py").is_file():
         raise ReleaseError("service/score.py is missing: it must define init() and run()")
     contents = {path.relative_to(root).as_posix(): path.read_bytes() for path in source_files(service)}
-    contents |= {name: (HERE / name).read_bytes() for name in ("Dockerfile", "drain.py", "serve.py")}
+    contents |= {name: (HERE / name).read_bytes() for name in ("Dockerfile", "drain.py", "scoring_keys.py", "serve.py")}
     contents[PACKAGES_DOCKERFILE] = f"ARG BASE={base}\n".encode() + (HERE / PACKAGES_DOCKERFILE).read_bytes()
     contents[MODEL_PATH] = model.read_bytes()
     contents[conda.NAME] = (root / conda.PATH).read_bytes()

@@ -19,6 +19,8 @@ from lib.settings import Compute, Secret, Service
 
 Tell = Callable[[str], None]
 Ask = Callable[[str], bool]
+KeyName = Literal["primary", "secondary"]
+KEY_NAMES: tuple[KeyName, KeyName] = ("primary", "secondary")
 
 
 class Plain(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,10 +237,12 @@ class Services(Protocol):
     def keys(self, service: Service) -> tuple[Secret, Secret]:
         """Return the primary and the secondary key of a service."""
 
-    def renew_keys(self, service: Service) -> None:
-        """Make new keys, which the service accepts from its next deployment on at the latest.
+    def renew_key(self, service: Service, key: KeyName) -> bool:
+        """Replace one key of a service by a new one. The other key stays valid all the time.
 
-        Raises RefusedError if the keys are set in .env.
+        A running service accepts the new key, and refuses the old one, when this returns. Reads back: returns whether
+        the service runs. One that does not run accepts the new key when it starts. Raises RefusedError if .env sets
+        the key, UnhealthyError if the running service does not change its keys.
         """
 
     def stop(self, service: Service) -> None:

@@ -13,7 +13,7 @@ from lib.clock import now
 from lib.errors import ReleaseError, UnhealthyError
 from lib.files import digest_file
 from lib.image.assemble import faults
-from lib.platforms.base import ModelVersion, Platform, Production
+from lib.platforms.base import KEY_NAMES, KeyName, ModelVersion, Platform, Production
 from lib.webservice import Client
 from tests.support.ground import BROKEN, Ground, answers, listed, quietly
 
@@ -200,19 +200,19 @@ class ServicesContract:
             assert ground.aci.name not in listed(platform, "service")
         assert not answers(made.scoring_uri)
 
-    def test_keys_stay_until_they_are_renewed_and_hold_from_the_next_deployment_on(
-        self, ground: Ground, version_1: ModelVersion
+    @pytest.mark.parametrize("key", KEY_NAMES)
+    def test_a_renewed_key_is_valid_at_once_and_the_other_key_stays(
+        self, ground: Ground, version_1: ModelVersion, key: KeyName
     ) -> None:
-        deployment = ground.deployment(ground.aci, version_1)
-        uri = ground.platform.services.deploy(deployment).scoring_uri
-        before = [key.reveal() for key in ground.platform.services.keys(ground.aci)]
-        assert [key.reveal() for key in ground.connect().services.keys(ground.aci)] == before
-        ground.platform.services.renew_keys(ground.aci)
-        after = [key.reveal() for key in ground.platform.services.keys(ground.aci)]
-        assert len({*before, *after}) == 4
-        ground.platform.services.deploy(deployment)
-        assert ground.trouble(deployment) == ""
-        assert [Client(uri, key).ask(method="GET").status for key in before] == [401, 401]
+        uri = ground.platform.services.deploy(ground.deployment(ground.aci, version_1)).scoring_uri
+        before = [secret.reveal() for secret in ground.platform.services.keys(ground.aci)]
+        assert [secret.reveal() for secret in ground.connect().services.keys(ground.aci)] == before
+        assert ground.platform.services.renew_key(ground.aci, key)
+        after = [secret.reveal() for secret in ground.platform.services.keys(ground.aci)]
+        changed = KEY_NAMES.index(key)
+        assert after[1 - changed] == before[1 - changed]
+        assert Client(uri, before[changed]).ask(method="GET").status == 401
+        assert [Client(uri, secret).ask(method="GET").status != 401 for secret in after] == [True, True]
 
     def test_services_do_not_share_their_keys(self, ground: Ground, version_1: ModelVersion) -> None:
         for service in (ground.aci, ground.aks):

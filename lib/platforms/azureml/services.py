@@ -17,7 +17,7 @@ from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.retry import SDK_ERRORS, explain, mentions, retrying, translated
 from lib.platforms.azureml.workspace import MADE_BY
-from lib.platforms.base import Deployment, WebService
+from lib.platforms.base import Deployment, KeyName, WebService
 from lib.settings import AksContainers, Secret, Service, Settings
 from lib.webservice import deployment_mismatch, identity, identity_mismatch
 
@@ -73,13 +73,17 @@ class Services:
         primary, secondary = self._read_keys(self._existing(service))
         return Secret(primary), Secret(secondary)
 
-    def renew_keys(self, service: Service) -> None:
-        if any(self._env_keys()):
-            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
+    def renew_key(self, service: Service, key: KeyName) -> bool:
+        kind = key.capitalize()
+        if dict(zip(KEYS, self._env_keys(), strict=True))[kind]:
+            raise RefusedError(
+                f"the {key} key of {service.name} comes from .env\n"
+                f"Change SCORING_KEY_{key.upper()} there, then `invoke release`"
+            )
         webservice = self._existing(service)
-        for kind in KEYS:
-            with translated(f"the keys of {service.name}"):
-                webservice.regen_key(kind)
+        with translated(f"the keys of {service.name}"):
+            webservice.regen_key(kind)
+        return bool(webservice.state == "Healthy")
 
     def stop(self, service: Service) -> None:
         self.remove(service.name)  # Azure ML has no other way to stop a service

@@ -39,7 +39,7 @@ class LocalPlatform:
         self._store = Store(self._folder / "workspace.db")
         self._computes = Computes(settings, self._store)
         blobs = Blobs(self._folder / "files")
-        keys = Keys(self._folder / "keys.json", settings.env)
+        keys = Keys(self._folder / "keys", settings.env)
         self.runs = Runs(self._folder / "runs", self._store, blobs, self._computes)
         self.models = Models(settings.release.model.name, self._store, blobs, self.runs)
         self.images = Images(settings, lambda: self._containers)

@@ -1,6 +1,7 @@
 """Which version of a service serves. A new version starts beside the old one, is checked, and takes over or ends."""
 
 import contextlib
+import http
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any
 import msgspec
 
 from lib.errors import RefusedError, UnhealthyError
-from lib.platforms.base import Deployment, WebService
+from lib.platforms.base import KEY_NAMES, Deployment, KeyName, WebService
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.serving.replicas import Replicas
 from lib.platforms.local.store import Store
 from lib.settings import Release, Secret, Service
-from lib.webservice import deployment_mismatch, identity, identity_mismatch
+from lib.webservice import Client, deployment_mismatch, identity, identity_mismatch
 
 KEPT_LOGS = 5
 
@@ -36,7 +37,7 @@ class Services:
         row = self._row(service.name)
         if row is None:
             return None
-        uri = f"http://127.0.0.1:{row['port']}/score"
+        uri = _uri(row)
         return WebService(
             name=service.name,
             scoring_uri=uri,
@@ -49,6 +50,7 @@ class Services:
     def deploy(self, deployment: Deployment) -> WebService:
         service = deployment.service
         row = self._row(service.name)
+        self._keys.publish(service.name)  # before the running service is asked: .env may have other keys now
         self._stop_strays(service.name, row)
         current = self.find(service) if row and self._serves(row, deployment) else None
         if current and not current.trouble:
@@ -65,10 +67,23 @@ class Services:
     def keys(self, service: Service) -> tuple[Secret, Secret]:
         return self._keys.of(service.name)
 
-    def renew_keys(self, service: Service) -> None:
-        if self._keys.are_in_env:
-            raise RefusedError(f"the keys of {service.name} come from .env\nChange them there, then `invoke release`")
-        self._keys.renew(service.name)
+    def renew_key(self, service: Service, key: KeyName) -> bool:
+        if self._keys.is_in_env(key):
+            raise RefusedError(
+                f"the {key} key of {service.name} comes from .env\n"
+                f"Change SCORING_KEY_{key.upper()} there, then `invoke release`"
+            )
+        old = self.keys(service)[KEY_NAMES.index(key)]
+        self._keys.renew(service.name, key)
+        row = self._row(service.name)
+        if row is None or row["stopped"] or _answers(row, old) is None:
+            return False
+        if not self._has_changed(service, key, row, old):
+            # The server of an earlier version's image reads its keys only when it starts.
+            self._replace(_as_deployment(service, row), row)
+            if not self._has_changed(service, key, self._row(service.name) or row, old):
+                raise UnhealthyError(f"{service.name} has not replaced its {key} key\n`invoke stop` ends the service")
+        return True
 
     def stop(self, service: Service) -> None:
         self._stop(service.name)
@@ -86,12 +101,12 @@ class Services:
 
     def _replace(self, deployment: Deployment, row: dict[str, Any] | None) -> None:
         """Start a candidate, check it, let it take over, and stop the previous version."""
-        service, keys = deployment.service, self._keys.of(deployment.service.name)
+        service, keys = deployment.service, self._keys.publish(deployment.service.name)
         replicas = self._replicas(self._engine)
         same_engine = row is not None and row["engine"] == self._engine
         serving = row["replica"] if row and same_engine else ""
         with contextlib.closing(replicas.start(deployment, keys, serving)) as candidate:
-            _check(candidate.addresses, deployment, keys[0].reveal())
+            _check(candidate.addresses, deployment, self.keys(service)[0].reveal())
             if row and not same_engine:  # two engines cannot share the port, so the old one must let go of it first
                 self._replicas(row["engine"]).stop_all(service.name)
             candidate.take()
@@ -129,6 +144,11 @@ class Services:
             return "its port, workers, engine or containers are others in the settings"
         return ""
 
+    def _has_changed(self, service: Service, key: KeyName, row: dict[str, Any], old: Secret) -> bool:
+        """Return whether a service refuses an old key and accepts the new one."""
+        new = self.keys(service)[KEY_NAMES.index(key)]
+        return _answers(row, old) == http.HTTPStatus.UNAUTHORIZED != _answers(row, new)
+
     def _serves(self, row: dict[str, Any], deployment: Deployment) -> bool:
         """Return whether a service already serves a deployment."""
         version = (deployment.image, deployment.model_name, deployment.model_version)
@@ -165,6 +185,30 @@ class Services:
 def _runtime(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return how a service runs: its port, its workers, its engine and its container settings."""
     return row["port"], row["workers"], row["engine"], row["container"]
+
+
+def _as_deployment(service: Service, row: dict[str, Any]) -> Deployment:
+    """Return the deployment of a service's present version. It passed its checks before, so there are no rows."""
+    return Deployment(
+        service=service,
+        image=row["image"],
+        model_name=row["model_name"],
+        model_version=row["model_version"],
+        rows=[],
+        predictions=[],
+    )
+
+
+def _uri(row: dict[str, Any]) -> str:
+    return f"http://127.0.0.1:{row['port']}/score"
+
+
+def _answers(row: dict[str, Any], key: Secret) -> int | None:
+    """Return the status with which a service answers a key; None if it does not answer."""
+    try:
+        return Client(_uri(row), key.reveal()).ask(method="GET").status
+    except OSError:
+        return None
 
 
 def _check(addresses: Sequence[str], deployment: Deployment, key: str) -> None:

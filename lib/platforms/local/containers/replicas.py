@@ -14,8 +14,8 @@ from lib.platforms.base import Deployment
 from lib.platforms.local.containers.balancer import Balancer
 from lib.platforms.local.containers.engine import REPLICA, SERVICE, Engine, explained
 from lib.platforms.local.containers.images import Images
-from lib.platforms.local.serving.replicas import KEYS, variables
-from lib.settings import Limits, Secret, Service
+from lib.platforms.local.serving.replicas import variables
+from lib.settings import Limits, Service
 from lib.webservice import Client
 
 PORT = 5001
@@ -35,15 +35,15 @@ class ContainerReplicas:
         self.folder = folder
         self._limits = limits
 
-    def start(self, deployment: Deployment, keys: tuple[Secret, Secret], _serving: str) -> "Candidate":
+    def start(self, deployment: Deployment, keys: Path, _serving: str) -> "Candidate":
         """Start the containers of a version; see Replicas.start."""
         service, name = deployment.service, uuid.uuid4().hex[:12]
         image = self._images.of(deployment.image)
         self.balancer.prepare()
-        secrets = _write_secrets(self.folder / service.name / name, keys)
+        (self.folder / service.name / name).mkdir(parents=True)
         try:
             for place in range(service.local.container.replicas):
-                self._run(deployment, f"{service.name}-{name}-{place}", name, image, secrets)
+                self._run(deployment, f"{service.name}-{name}-{place}", name, image, keys)
             candidate = Candidate(self, service, name)
             candidate.wait(self._limits.start_timeout_s)
         except BaseException:
@@ -51,7 +51,7 @@ class ContainerReplicas:
             raise
         return candidate
 
-    def _run(self, deployment: Deployment, name: str, replica: str, image: str, secrets: Path) -> None:
+    def _run(self, deployment: Deployment, name: str, replica: str, image: str, keys: Path) -> None:
         """Run one container with as few rights as possible. The engine restarts it if it dies."""
         service = deployment.service
         limits = service.local.container
@@ -63,7 +63,7 @@ class ContainerReplicas:
                 detach=True,
                 environment=variables(deployment, self._limits),
                 labels=self._engine.labels | {SERVICE: service.name, REPLICA: replica},
-                volumes={str(secrets): {"bind": SECRETS, "mode": "ro,z"}},
+                volumes={str(keys.resolve()): {"bind": SECRETS, "mode": "ro,z"}},
                 network=self._engine.network(),
                 ports={f"{PORT}/tcp": ("127.0.0.1", None)},
                 nano_cpus=int(limits.cpu_cores * 1e9),
@@ -99,14 +99,14 @@ class ContainerReplicas:
         self._engine.remove_network()
 
     def drop(self, service: str, name: str) -> None:
-        """Stop and remove containers. Keeps their logs, deletes their keys."""
+        """Stop and remove containers. Keeps their logs."""
         folder = self.folder / service / name
         for place, container in enumerate(self.named(service, name)):
             with explained(f"stopping a container of {service}"), contextlib.suppress(docker.errors.NotFound):
                 container.stop(timeout=STOP_LIMIT_S)
                 (folder / f"log-{place}.txt").write_bytes(container.logs())
                 container.remove(v=True, force=True)
-        shutil.rmtree(folder / "secrets", ignore_errors=True)
+        shutil.rmtree(folder / "secrets", ignore_errors=True)  # keys, as an earlier version kept them
 
 
 class Candidate:
@@ -153,22 +153,6 @@ class Candidate:
         """Remove the containers unless they took the traffic."""
         if not self._taken:
             self._containers.drop(self._service.name, self.name)
-
-
-def _write_secrets(folder: Path, keys: tuple[Secret, Secret]) -> Path:
-    """Write keys where a container can read them, but no other user of this machine.
-
-    The container's process is another user than this one, so everyone may read the files; the folder around them is
-    closed instead.
-    """
-    secrets = folder / "secrets"
-    folder.mkdir(parents=True, mode=0o700)
-    secrets.mkdir()
-    for name, key in zip(KEYS, keys, strict=True):
-        (secrets / name).write_text(key.reveal())
-        (secrets / name).chmod(0o444)
-    secrets.chmod(0o755)
-    return secrets.resolve()
 
 
 def _answers(address: str) -> bool:

@@ -11,8 +11,8 @@ from lib.forks.client import CallError, Forks, receive, result_of
 from lib.platforms.base import Deployment
 from lib.platforms.local.serving import replica_process
 from lib.platforms.local.serving.replica_process import short
-from lib.platforms.local.serving.replicas import KEYS, variables
-from lib.settings import Limits, Secret, Service
+from lib.platforms.local.serving.replicas import variables
+from lib.settings import Limits, Service
 
 STOP_LIMIT_S = 60.0
 
@@ -26,17 +26,16 @@ class Processes:
         self._forks = forks
         self._limits = limits
 
-    def start(self, deployment: Deployment, keys: tuple[Secret, Secret], serving: str) -> "Candidate":
+    def start(self, deployment: Deployment, keys: Path, serving: str) -> "Candidate":
         """Start a replica; see Replicas.start."""
         service = deployment.service
         name = uuid.uuid4().hex[:12]
         replica = self._folder / service.name / name
         replica.mkdir(parents=True)
-        secrets = {f"SCORING_KEY_{place}": key.reveal() for place, key in zip(KEYS, keys, strict=True)}
         channel = self._forks.spawn(
             replica_process.run,
             replica / "log.txt",
-            variables(deployment, self._limits) | secrets,
+            variables(deployment, self._limits) | {"SCORING_KEYS": str(keys)},
             image=str(self._images / deployment.image),
             control=str(replica / "control"),
             workers=service.local.workers,

@@ -1,12 +1,11 @@
 """The protocol of what runs a service's replicas: processes (processes.py) or containers (containers/)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from lib.platforms.base import Deployment
-from lib.settings import Limits, Secret
-
-KEYS = ("PRIMARY", "SECONDARY")
+from lib.settings import Limits
 
 
 class Candidate(Protocol):
@@ -28,11 +27,12 @@ class Candidate(Protocol):
 class Replicas(Protocol):
     """Starts and stops replicas. Which version serves is decided in services.py."""
 
-    def start(self, deployment: Deployment, keys: tuple[Secret, Secret], serving: str) -> Candidate:
+    def start(self, deployment: Deployment, keys: Path, serving: str) -> Candidate:
         """Start replicas of a version beside those that serve, and wait until they have loaded the model.
 
-        `serving` is the name of the replicas that serve now, or empty. Raises UnhealthyError if the new replicas are
-        not ready within limits.start_timeout_s.
+        `keys` is the folder with the service's keys; see lib/image/scoring_keys.py. `serving` is the name of the
+        replicas that serve now, or empty. Raises UnhealthyError if the new replicas are not ready within
+        limits.start_timeout_s.
         """
 
     def stop(self, service: str, name: str) -> None:
@@ -46,7 +46,7 @@ class Replicas(Protocol):
 
 
 def variables(deployment: Deployment, limits: Limits) -> dict[str, str]:
-    """Return the environment variables that identify a replica. Its keys reach it in another way."""
+    """Return the environment variables that identify a replica. Its keys are in files, never in variables."""
     return {
         "MODEL_NAME": deployment.model_name,
         "MODEL_VERSION": str(deployment.model_version),
