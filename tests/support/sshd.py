@@ -27,13 +27,14 @@ PermitRootLogin yes
 PasswordAuthentication yes
 Subsystem sftp internal-sftp
 SetEnv HOME={home} PATH={path} {variables}
+{more}
 """
 
 
 class Machine:
     """An sshd, what is in its home, and what runs there."""
 
-    def __init__(self, folder: Path, variables: str = "", path: str = "") -> None:
+    def __init__(self, folder: Path, variables: str = "", path: str = "", more: str = "") -> None:
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir(parents=True)
@@ -42,11 +43,12 @@ class Machine:
         for key in (self.key, folder / "host_key"):
             make_key(key)
         shutil.copy(f"{self.key}.pub", folder / "authorized_keys")
-        self.configure(variables, path or PATH)
+        self.configure(variables, path or PATH, more)
 
-    def configure(self, variables: str, path: str) -> None:
-        """Say what the environment of whoever signs in is."""
-        text = CONFIG.format(port=self.port, folder=self.folder, home=self.home, path=path, variables=variables)
+    def configure(self, variables: str, path: str, more: str) -> None:
+        """Write its settings: the environment of a session, and further lines."""
+        places = {"port": self.port, "folder": self.folder, "home": self.home}
+        text = CONFIG.format(**places, path=path, variables=variables, more=more)
         (self.folder / "sshd_config").write_text(text)
 
     def start(self) -> None:
@@ -77,6 +79,10 @@ class Machine:
         """Send a signal to sshd's processes of open connections, not to what they started."""
         for process in self.sessions():
             os.kill(process, number)
+
+    def programs(self) -> list[int]:
+        """Return the processes that sessions run, without sshd's own."""
+        return sorted(set(children(self.server)) - set(self.sessions()))
 
     def stop(self) -> None:
         """Stop it, with all connections."""
@@ -139,11 +145,11 @@ def children(process: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def machine(folder: Path, variables: str = "", path: str = "") -> Iterator[Machine]:
-    """Give a machine that runs."""
-    made = Machine(folder, variables, path)
-    made.start()
+def machine(folder: Path, variables: str = "", path: str = "", more: str = "") -> Iterator[Machine]:
+    """Yield a machine that runs."""
+    machine = Machine(folder, variables, path, more)
+    machine.start()
     try:
-        yield made
+        yield machine
     finally:
-        made.stop()
+        machine.stop()

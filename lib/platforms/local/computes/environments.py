@@ -11,6 +11,7 @@ from lib.errors import ReleaseError, SettingsError
 from lib.files import digest
 from lib.platforms.base import Plain, Tell
 from lib.platforms.local.computes import building
+from lib.platforms.local.computes.both_sides import Ended
 from lib.platforms.local.computes.training import run_leased
 from lib.settings import conda
 
@@ -78,13 +79,13 @@ def ready(root: Path, folder: Path, tell: Tell) -> Built:
         log = folder / f"{wanted.digest}.log"
         arguments = [str(place), wanted.json]
         ended = run_leased(sys.executable, Path(building.__file__), arguments, root, log, BUILD_TIMEOUT_S, tell)
-        if ended.late or ended.code:
-            why = ended.last if not ended.late else f"it took longer than {BUILD_TIMEOUT_S:g} s"
-            raise ReleaseError(f"environment {wanted.digest} could not be built: {why}\nThe log is {log}")
-    return built(place, (place / building.MARKER).read_text())
-
-
-def built(place: Path, marker: str) -> Built:
-    """Describe an environment by its marker."""
-    python = json.loads(marker)["python"]
+        check(wanted, ended, log)
+    python = json.loads((place / building.MARKER).read_text())["python"]
     return Built(interpreter=str(building.python_of(place)), python=python, digest=place.name)
+
+
+def check(wanted: Wanted, ended: Ended, log: Path, where: str = "") -> None:
+    """Raise ReleaseError if an environment could not be built."""
+    if ended.late or ended.code:
+        why = f"it took longer than {BUILD_TIMEOUT_S:g} s" if ended.late else ended.last
+        raise ReleaseError(f"environment {wanted.digest} could not be built{where}: {why}\nThe log is {log}")

@@ -1,112 +1,156 @@
-"""The far side of a training on another machine: it does what it is asked to, and ends with the connection.
+"""The far side of a training on another machine: it does one thing, and ends with the connection.
 
-A script of the standard library alone, for Python 3.8 and later, whose source is sent to where it runs. Requests come
-as lines of JSON on standard input, answers go as such to standard output; an empty object is a sign of life. Where
-nothing comes any more, what runs is killed and the run's folder removed. Its one folder on that machine is named by the
-id of a workspace, which nothing but that workspace's trainings has, and holds
-    runs/<run>             of a training, as long as that lasts; nobody holds the lock of one that was left
-    data/<sha256>/<name>   data that was sent, kept
+A script of the standard library of Python 3.8 alone. Its source, after that of both_sides.py, is sent to the machine
+where it runs. Both sides write lines of JSON; an empty object is a sign of life. When none comes any more, the script
+kills the training and removes the run's folder. Everything it writes is in one folder, which is named by the id of a
+workspace and used by that workspace alone:
+    runs/<run>             of a training, while it runs; a folder whose lock nobody holds was left by a power cut
+    data/<sha256>/<name>   data files, kept
     environments/<digest>  environments, built by building.py, kept
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import fcntl
-import hashlib
 import io
+import itertools
 import json
 import os
 import platform
-import queue
-import select
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-CHUNK_BYTES = 1 << 20
-LOOK_S = 0.1  # as often is looked whether a silent process has ended
+if TYPE_CHECKING:  # where this runs, the names are there already
+    import subprocess
+
+    from lib.platforms.local.computes.both_sides import LEASED, Limited, append_part, follow, kill, read_parts, start
 
 
 class FarSide:
-    """One training's place on this machine, and the process that runs for it."""
+    """One folder on this machine, and the run in it."""
 
-    def __init__(self, folder: Path, silence_s: float, beat_s: float) -> None:
-        self.folder = folder
-        self.silence_s = silence_s
+    def __init__(self, folder: str, silence_s: float, beat_s: float) -> None:
+        self.folder = Path.home() / Path(folder).expanduser()
         self.beat_s = beat_s
-        self.run_folder: Path | None = None
+        self.input = io.BufferedReader(Limited(0, silence_s))
+        self.run: Path | None = None
         self.lock: Any = None
         self.process: subprocess.Popen[bytes] | None = None
-        self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.turn = threading.Lock()  # of who writes
-        self.starting = threading.RLock()  # of who starts or kills a process
+        self.writing = threading.Lock()
+        self.starting = threading.RLock()  # held while a process is started or killed
 
-    def serve(self) -> None:
-        """Answer requests until none can come any more."""
-        for work in (self.listen, self.beat):
-            threading.Thread(target=work, daemon=True).start()
+    def serve(self, do: str, **arguments: Any) -> None:
+        """Do what is asked for. An error of this machine, a full disk for instance, is reported."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.end)
+        threading.Thread(target=self.beat, daemon=True).start()
         try:
             self.say(hello=platform.python_version())
-            while True:
-                self.answer(**self.requests.get())
+            self.say(answer=getattr(self, f"do_{do}")(**arguments))
+        except OSError as error:
+            self.say(error=f"{error.strerror or error}: {error.filename or self.folder}")
         finally:
             self.end()
 
-    def answer(self, do: str, **arguments: Any) -> None:
-        """Do what is asked for; what this machine refuses, a full disk for instance, is an answer, too."""
-        try:
-            answer = getattr(self, f"do_{do}")(**arguments)
-        except OSError as error:
-            self.say(error=f"{error.strerror or error}: {error.filename or self.folder}")
-        else:
-            self.say(answer=answer)
-
     def say(self, **message: Any) -> None:
         """Send one message."""
-        with self.turn:
+        with self.writing:
             print(json.dumps(message), flush=True)
 
     def beat(self) -> None:
-        """Let the other side know that this one is there."""
+        """Send signs of life."""
         while True:
             time.sleep(self.beat_s)
             self.say()
 
-    def listen(self) -> None:
-        """Take requests in; a closed connection, and one from which nothing comes, is the end."""
-        rest = b""
-        while select.select([0], [], [], self.silence_s)[0]:
-            part = os.read(0, CHUNK_BYTES)
-            if not part:
-                break
-            *lines, rest = (rest + part).split(b"\n")
-            for request in filter(None, map(json.loads, filter(None, lines))):
-                self.requests.put(request)
+    def watch(self) -> None:
+        """Wait until the connection is closed or silent, and end."""
+        with contextlib.suppress(TimeoutError):
+            for _ in self.input:
+                pass
         self.end()
 
     def end(self, *_signal: Any) -> None:
-        """Kill what runs, remove the run's folder, and end."""
-        self.starting.acquire()
-        if self.process and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """Kill what runs, remove the run's folder, and exit."""
+        self.starting.acquire()  # never released: nothing may start from here on
+        if self.process:
+            kill(self.process)
             self.process.wait()
-        if self.run_folder:
-            shutil.rmtree(self.run_folder, ignore_errors=True)
-        os._exit(1)
+        if self.run:
+            shutil.rmtree(self.run, ignore_errors=True)
+        os._exit(0)
 
-    # Requests
+    # What can be asked for
 
-    def do_open(self, run: str) -> str:
-        """Make the run's folder, and remove those that were left."""
+    def do_train(
+        self, run: str, data: str, environment: str, wanted: str, build_limit_s: float, train: list[str], limit_s: float
+    ) -> None:
+        """Receive the files, build the environment, train, and send the outputs.
+
+        `data` is a path below the folder; the argument of that name becomes an absolute path.
+        """
+        self.say(has_data=(self.folder / data).is_file())
+        files = self.receive()
+        first = next(files)  # before it comes, nothing is created here
+        self.run = self.open(run)
+        for name, part in itertools.chain([first], files):
+            append_part(self.run / name, part)
+        threading.Thread(target=self.watch, daemon=True).start()
+        if (self.run / "data").exists():
+            (self.folder / data).parent.mkdir(parents=True, exist_ok=True)
+            (self.run / "data").replace(self.folder / data)
+        place = self.folder / "environments" / environment
+        if self.execute("built", build_limit_s, sys.executable, "-u", "-c", LEASED, "building.py", str(place), wanted):
+            self.say(python=json.loads((place / "environment.json").read_text())["python"])
+            arguments = [str(self.folder / data) if data and part == data else part for part in train]
+            python = str(place / "bin" / "python")
+            if self.execute("trained", limit_s, python, "-u", "-c", LEASED, "model/train.py", *arguments):
+                self.send_outputs(self.run / "outputs")
+
+    def do_look(self, source: str, wanted: str, limit_s: float) -> dict[str, Any] | None:
+        """Describe the folder that has those of workspaces, or will have them; nothing is changed."""
+        threading.Thread(target=self.watch, daemon=True).start()
+        if not self.execute("checked", limit_s, sys.executable, "-c", source, "--check", wanted):
+            return None
+        place = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise PermissionError(errno.EACCES, "Nothing can be written there", str(place))
+        environments = list(self.folder.glob("*/environments/*/environment.json"))
+        free_bytes = shutil.disk_usage(place).free
+        return {"folder": str(self.folder), "free_bytes": free_bytes, "environments": len(environments)}
+
+    def do_remove(self) -> bool:
+        """Remove the folder with everything that trainings created in it, unless one is running."""
+        if any(self.runs(locked=True)):
+            return False
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
+            with contextlib.suppress(OSError):  # the user, or another workspace, has something there
+                self.folder.parent.rmdir()
+        return True
+
+    # Parts of a training
+
+    def receive(self) -> Iterator[tuple[str, str]]:
+        """Yield names and parts of files until all of them have come."""
+        for line in self.input:
+            message = json.loads(line)
+            if "file" in message:
+                yield message["file"], message["part"]
+            if "sent" in message:
+                return
+        raise ConnectionError("the connection was closed")
+
+    def open(self, name: str) -> Path:
+        """Create and lock a run's folder, and remove those that were left."""
         runs = self.folder / "runs"
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -115,116 +159,36 @@ class FarSide:
             fcntl.flock(turn, fcntl.LOCK_EX)
             for left in self.runs(locked=False):
                 shutil.rmtree(left, ignore_errors=True)
-            place = runs / run
-            place.mkdir()
-            self.lock = (place / "lock").open("a")
+            run = runs / name
+            run.mkdir()
+            self.lock = (run / "lock").open("a")
             fcntl.flock(self.lock, fcntl.LOCK_EX)
-        self.run_folder = place
-        return str(place)
+        return run
 
     def runs(self, locked: bool) -> Iterator[Path]:
-        """Yield the folders of trainings that go on, or of those that were left."""
-        for place in sorted(one for one in (self.folder / "runs").glob("*") if one.is_dir()):
-            with contextlib.suppress(FileNotFoundError), (place / "lock").open("r+") as lock:  # it may end meanwhile
-                if is_held(lock) == locked:
-                    yield place
+        """Yield the folders of running trainings, or of those that were left."""
+        for run in sorted(path for path in (self.folder / "runs").glob("*") if path.is_dir()):
+            with contextlib.suppress(FileNotFoundError), (run / "lock").open("r+") as lock:  # it may end meanwhile
+                if is_locked(lock) == locked:
+                    yield run
 
-    def do_write(self, path: str, content: str, first: bool) -> None:
-        """Write a part of a file below the folder."""
-        place = self.folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("wb" if first else "ab") as file:
-            file.write(base64.b64decode(content))
-
-    def do_keep(self, path: str, sha256: str, place: str) -> bool:
-        """Keep a file that has been sent, if it is whole."""
-        digest = hashlib.sha256()
-        with (self.folder / path).open("rb") as file:
-            for part in iter(lambda: file.read(CHUNK_BYTES), b""):
-                digest.update(part)
-        if digest.hexdigest() == sha256:
-            (self.folder / place).parent.mkdir(parents=True, exist_ok=True)
-            (self.folder / path).replace(self.folder / place)
-        return digest.hexdigest() == sha256
-
-    def do_has(self, path: str) -> bool:
-        """Tell whether a file is there."""
-        return (self.folder / path).is_file()
-
-    def do_read(self, path: str, offset: int) -> str:
-        """Return a part of a file."""
-        with (self.folder / path).open("rb") as file:
-            file.seek(offset)
-            return base64.b64encode(file.read(CHUNK_BYTES)).decode()
-
-    def do_run(self, command: list[str]) -> int:
-        """Run a program whose input ends with this process, send its lines, and return its exit code."""
+    def execute(self, key: str, limit_s: float, *command: str) -> bool:
+        """Run a program, send its lines and how it ended, and return whether it succeeded."""
         with self.starting:
-            self.process = subprocess.Popen(
-                [command[0] or sys.executable, *command[1:]],
-                cwd=self.run_folder,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        for line in lines_of(self.process):
-            self.say(line=line.rstrip())
-        code = self.process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # what it started, and left
-        return code
+            self.process = start(list(command), self.run)
+        ended = follow(self.process, limit_s, lambda line: self.say(line=line))
+        self.say(**{key: ended})
+        return not (ended.code or ended.late)
 
-    def do_look(self) -> dict[str, Any]:
-        """Say what there is in a folder that has those of workspaces, or will have them; nothing is changed."""
-        there = next(one for one in (self.folder, *self.folder.parents) if one.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-            raise PermissionError(errno.EACCES, "Nothing can be written there", str(there))
-        environments = list(self.folder.glob("*/environments/*/environment.json"))
-        free_bytes = shutil.disk_usage(there).free
-        return {"folder": str(self.folder), "free_bytes": free_bytes, "environments": len(environments)}
-
-    def do_remove(self) -> bool:
-        """Remove the folder with all that trainings made in it, unless one goes on."""
-        if any(self.runs(locked=True)):
-            return False
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
-            with contextlib.suppress(OSError):  # others have something there
-                self.folder.parent.rmdir()
-        return True
+    def send_outputs(self, folder: Path) -> None:
+        """Send the files of a folder."""
+        for path in filter(Path.is_file, folder.glob("*")):
+            for part in read_parts(path):
+                self.say(file=path.name, part=part)
 
 
-class Output(io.RawIOBase):
-    """What a process prints until it ends, also where something that it leaves behind keeps its output open."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.place = process.stdout.fileno() if process.stdout else -1
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Wait for what comes next; nothing is the end."""
-        while True:
-            over = self.process.poll() is not None
-            if select.select([self.place], [], [], 0 if over else LOOK_S)[0]:
-                part = os.read(self.place, len(buffer))
-                buffer[: len(part)] = part
-                return len(part)
-            if over:
-                return 0
-
-
-def lines_of(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Yield the lines that a process prints, as they come."""
-    return io.TextIOWrapper(io.BufferedReader(Output(process)), errors="replace")
-
-
-def is_held(lock: IO[str]) -> bool:
-    """Tell whether another process holds a lock; else it is ours until its file is closed."""
+def is_locked(lock: IO[str]) -> bool:
+    """Return whether another process holds a lock; if not, it is ours until its file is closed."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -233,7 +197,4 @@ def is_held(lock: IO[str]) -> bool:
 
 
 if __name__ == "__main__":
-    side = FarSide(Path.home() / Path(sys.argv[1]).expanduser(), float(sys.argv[2]), float(sys.argv[3]))
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, side.end)
-    side.serve()
+    FarSide(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])).serve(**json.loads(sys.argv[4]))

@@ -1,179 +1,145 @@
-"""Talk to the far side, the script that trains on another machine: requests, answers, and signs of life."""
+"""Talk to the far side, the script that trains on another machine: messages, files and signs of life."""
 
-import base64
 import contextlib
+import io
 import json
 import shlex
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fabric import Connection
-from paramiko import Channel, SSHException
-
 from lib.errors import ReleaseError
 from lib.platforms.base import Tell
-from lib.platforms.local.computes.ssh import connected
+from lib.platforms.local.computes import both_sides
+from lib.platforms.local.computes.both_sides import Ended, Limited, append_part, read_parts
+from lib.platforms.local.computes.ssh import FAILED, Connection, connected
 from lib.settings import Env
 
-FAR_SIDE = Path(__file__).with_name("far_side.py")
-BEATS = 6  # so many signs of life there are within the silence after which either side gives the other one up
-CHUNK_BYTES = 1 << 19
-NOT_FOUND, NO_CODE = 127, -1  # a shell's, and paramiko's, exit codes
-# Reads our first line, and nothing more, without a buffer.
+SOURCES = (Path(both_sides.__file__), Path(__file__).with_name("far_side.py"))
+BEATS = 6  # signs of life within the silence after which each side gives the other one up
+SIGN_IN_S = 30.0
+NOT_FOUND = 127  # a shell's exit code for a program that does not exist
+# Reads our first line and nothing more: what follows is for the far side to read.
 BOOT = (
     "import json, sys; "
     "sys.version_info < (3, 8) and sys.exit('it is %s, 3.8 or later is needed' % sys.version.split()[0]); "
     "first = json.loads(open(0, 'rb', 0, closefd=False).readline()); "
     "sys.argv[1:] = first['arguments']; "
-    "exec(first['source'])"
+    "[exec(source, globals()) for source in first['sources']]"
 )
-# Whatever the user's shell is; where installers put programs for one user is on the PATH.
+# sh, because the user's shell may be any; and a PATH with the folder into which installers put programs for one user.
 COMMAND = shlex.join(["sh", "-c", f"PATH=$PATH:$HOME/.local/bin; exec python3 -u -c {shlex.quote(BOOT)}"])
 
 
-def untold(_line: str) -> None:
-    """Tell nothing."""
-
-
 class Remote:
-    """One far side, which ends with its connection."""
+    """One far side, which does one thing and ends with its connection."""
 
-    def __init__(self, connection: Connection, folder: str, silence_s: float) -> None:
+    def __init__(self, connection: Connection, silence_s: float) -> None:
+        self.connection = connection
         self.host, self.user = connection.host, connection.user
         self.silence_s, self.beat_s = silence_s, silence_s / BEATS
-        self.channel = self.start(connection)
-        self.received = self.noise = b""
-        self.heard = self.said = time.monotonic()
-        self.send(source=FAR_SIDE.read_text(), arguments=[folder, str(silence_s), str(self.beat_s)])
-        self.hello()
+        self.is_up = False
+        self.noise = ""
+        self.writing = threading.Lock()
+        self.over = threading.Event()
+        self.limited = Limited(connection.output.fileno(), SIGN_IN_S + silence_s)
+        self.output = io.BufferedReader(self.limited)
 
-    def start(self, connection: Connection) -> Channel:
-        """Start the script there; paramiko itself would wait for ever. Raises ReleaseError where it does not start."""
-        timer = threading.Timer(self.silence_s, connection.transport.close)
+    def begin(self, folder: str, do: str, **arguments: Any) -> None:
+        """Start the far side. Raises ReleaseError if it does not start."""
+        words = [folder, str(self.silence_s), str(self.beat_s), json.dumps({"do": do, **arguments})]
+        self.send(sources=[path.read_text() for path in SOURCES], arguments=words)
+        threading.Thread(target=self.beat, daemon=True).start()
+        self.until("hello")
+        self.is_up, self.limited.limit_s = True, self.silence_s
+
+    def beat(self) -> None:
+        """Send signs of life."""
+        while not self.over.wait(self.beat_s):
+            self.send()
+
+    def send(self, **message: Any) -> bool:
+        """Send one message, and return whether it was taken. If the connection has ended, whoever reads learns why."""
+        timer = threading.Timer(self.silence_s, self.connection.process.kill)
         timer.start()
         try:
-            channel: Channel = connection.create_session()
-            channel.exec_command(COMMAND)
-        except (SSHException, EOFError) as error:
-            why = f"nothing came for {self.silence_s:g} s" if timer.finished.is_set() else error
-            raise ReleaseError(f"no session on {self.host}: {why}\nDoes `ssh` itself run a command there?") from None
+            with self.writing:
+                self.connection.input.write(json.dumps(message).encode() + b"\n")
+                self.connection.input.flush()
+        except (BrokenPipeError, ValueError):  # ValueError: it is closed on this side
+            return False
         finally:
             timer.cancel()
-        return channel
+        return True
 
-    def ask(self, do: str, tell: Tell = untold, limit_s: float = float("inf"), **arguments: Any) -> Any:
-        """Ask for something, tell the lines that come of it, and return the answer.
+    def until(self, key: str, tell: Tell = lambda _line: None, files: Path | None = None) -> Any:
+        """Wait for a message with the key and return its value; report lines and write files that come before.
 
-        Raises TimeoutError after the limit, ReleaseError where that machine refuses or the connection is lost.
+        Raises ReleaseError if that machine refuses something, or the connection is lost.
         """
-        self.heard = time.monotonic()
-        until = self.heard + limit_s
-        self.send(do=do, **arguments)
         while True:
-            message = self.message(until)
+            message = self.message()
             if "line" in message:
                 tell(message["line"])
-            if "answer" in message:
-                return message["answer"]
+            if files and "file" in message:
+                append_part(files / PurePosixPath(message["file"]).name, message["part"])
             if "error" in message:
                 raise ReleaseError(f"{self.host}: {message['error']}\nFree space or rights there, then run it again")
+            if key in message:
+                return message[key]
 
-    def send(self, **message: Any) -> None:
-        """Send one message."""
-        self.channel.settimeout(self.silence_s)
+    def ended(self, key: str, tell: Tell = lambda _line: None) -> Ended:
+        """Wait until a script has ended, and return how."""
+        return Ended(*self.until(key, tell))
+
+    def message(self) -> dict[str, Any]:
+        """Wait for a message; what login scripts print into the connection is returned as an empty one."""
         try:
-            self.channel.sendall(json.dumps(message).encode() + b"\n")
-        except OSError as error:
-            raise self.lost(str(error) or "it takes nothing more") from None
-        self.said = time.monotonic()
-
-    def message(self, until: float = float("inf")) -> dict[str, Any]:
-        """Wait for a message and return it; what others print into the connection is none."""
-        while b"\n" not in self.received:
-            self.receive(until)
-        line, _, self.received = self.received.partition(b"\n")
+            line = self.output.readline()
+        except TimeoutError:
+            raise self.lost(f"nothing came for {self.limited.limit_s:g} s") from None
+        if not line:
+            raise self.lost()
         with contextlib.suppress(ValueError, TypeError):
             return dict(json.loads(line))
-        self.noise = line
+        self.noise = line.decode(errors="replace").strip()
         return {}
 
-    def receive(self, until: float) -> None:
-        """Take in what comes, and give signs of life meanwhile."""
-        now = time.monotonic()
-        if now > until:
-            raise TimeoutError
-        if now - self.said > self.beat_s:
-            self.send()
-        if now - self.heard > self.silence_s:
-            raise self.lost(f"nothing came for {self.silence_s:g} s")
-        self.channel.settimeout(max(0.01, min(self.beat_s, until - now)))
-        try:
-            part = self.channel.recv(CHUNK_BYTES)
-        except TimeoutError:
-            return
-        if not part:
-            raise self.lost(self.complaint() or "it was closed")
-        self.heard = time.monotonic()
-        self.received += part
+    def lost(self, why: str = "") -> ReleaseError:
+        """Return the error for a connection that has ended, or a far side that did not start."""
+        code = None if why else self.connection.exit_code()
+        why = why or self.connection.last_words() or self.noise or "it was closed"
+        if self.is_up:
+            return ReleaseError(
+                f"the connection to {self.host} was lost: {why}\n"
+                f"What ran there ends by itself within {self.silence_s:g} s; then try again"
+            )
+        if code == NOT_FOUND:
+            return ReleaseError(f"there is no python3 on {self.host}\nInstall Python 3.8 or later there")
+        if code in (None, FAILED):
+            return self.connection.failure(why)
+        return ReleaseError(f"python3 on {self.host} does not serve: {why}")
 
-    def lost(self, why: str) -> ReleaseError:
-        """Return the error for a connection that has ended."""
-        return ReleaseError(
-            f"the connection to {self.host} was lost: {why}\n"
-            f"What ran there ends by itself within {self.silence_s:g} s; then try again"
-        )
-
-    def complaint(self) -> str:
-        """Return the last that the other end has said of its end."""
-        said = self.channel.recv_stderr(CHUNK_BYTES) if self.channel.recv_stderr_ready() else self.noise
-        return " ".join(said.decode(errors="replace").strip().splitlines()[-1:])
-
-    def hello(self) -> None:
-        """Wait until the far side is there. Raises ReleaseError where it does not come up."""
-        try:
-            while "hello" not in self.message():
-                pass
-        except ReleaseError as error:
-            ended = self.channel.status_event.wait(self.beat_s)
-            code = self.channel.recv_exit_status() if ended else NO_CODE
-            if code == NOT_FOUND:
-                raise ReleaseError(f"there is no python3 on {self.host}\nInstall Python 3.8 or later there") from None
-            if code != NO_CODE:
-                why = str(error).splitlines()[0].rpartition("was lost: ")[2]
-                raise ReleaseError(f"python3 on {self.host} does not serve: {why}") from None
-            raise
-
-    # Files
-
-    def upload(self, source: Path, path: str) -> None:
-        """Write a file of any size there."""
-        with source.open("rb") as file:
-            first = True
-            while (part := file.read(CHUNK_BYTES)) or first:
-                self.ask("write", path=path, content=base64.b64encode(part).decode(), first=first)
-                first = False
-
-    def download(self, path: str, target: Path) -> None:
-        """Read a file from there, if there is one."""
-        if self.ask("has", path=path):
-            with target.open("wb") as file:
-                while part := self.part(path, file.tell()):
-                    file.write(part)
-
-    def part(self, path: str, offset: int) -> bytes:
-        """Read a part of a file from there; an empty one at its end."""
-        return base64.b64decode(self.ask("read", path=path, offset=offset))
+    def upload(self, files: Mapping[str, Path]) -> None:
+        """Send files of any size under the names that they are mapped from."""
+        for name, path in files.items():
+            for part in read_parts(path):
+                if not self.send(file=name, part=part):
+                    return
 
 
 @contextlib.contextmanager
-def far_side(env: Env, workspace: str = "") -> Iterator[Remote]:
-    """Give the far side on the machine of .env, in VM_FOLDER or a workspace's folder in it; it ends with the block."""
-    with connected(env) as connection:
-        remote = Remote(connection, str(PurePosixPath(env.vm_folder, workspace)), float(env.vm_silence_s))
+def far_side(env: Env, do: str, workspace: str = "", confirmed: str = "", **arguments: Any) -> Iterator[Remote]:
+    """Yield the far side on the machine of .env, in VM_FOLDER or a workspace's folder in it, until the block ends.
+
+    A host key whose fingerprint is `confirmed` is added to the known hosts. Raises SettingsError, UnknownHostError,
+    RefusedError for a key that has changed, ReleaseError.
+    """
+    with connected(env, COMMAND, confirmed) as connection:
+        remote = Remote(connection, float(env.vm_silence_s))
         try:
+            remote.begin(str(PurePosixPath(env.vm_folder, workspace)), do, **arguments)
             yield remote
         finally:
-            remote.channel.close()
+            remote.over.set()

@@ -1,56 +1,137 @@
-"""The connection to the machine of .env: its key is known, or it is refused; what goes wrong is said in words."""
+"""Run a program on the machine of .env with the system's own ssh, and explain why ssh fails."""
 
 import contextlib
-import logging
-import socket
+import re
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-import paramiko
-from fabric import Connection
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+from typing import IO, cast
 
 from lib.errors import RefusedError, ReleaseError, SettingsError
+from lib.forks.client import environ_without_secrets
 from lib.settings import Env
 
-SSH_PORT = 22
-CONNECT_TIMEOUT_S = 15
-LIMIT_S = 30.0
-LIMITS = {"banner_timeout": LIMIT_S, "auth_timeout": LIMIT_S, "channel_timeout": LIMIT_S}
+ASKPASS = Path(__file__).with_name("askpass.sh")
 KNOWN_HOSTS = "~/.ssh/known_hosts"
+PROBES = 6
+EXIT_S = 5.0
+LAST_LINES = 3  # ssh prints why a key cannot be read, or what a jump host answers, before the failure itself
+FAILED = 255  # ssh's exit code if the failure is its own, not the program's
+# The first value of an option counts, so these lines override the user's. They are in a file because the options of a
+# command line do not reach jump hosts. Passwords are off here, and on for the machine itself: no jump host gets one.
+# A connection that the user's other sessions share would end with them, and has their time limits.
+CONFIG = """\
+BatchMode no
+StrictHostKeyChecking ask
+UserKnownHostsFile "{known_hosts}"
+GlobalKnownHostsFile /dev/null
+NoHostAuthenticationForLocalhost no
+HashKnownHosts no
+UpdateHostKeys no
+FingerprintHash sha256
+VisualHostKey no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+NumberOfPasswordPrompts 1
+ConnectTimeout 15
+ServerAliveInterval {interval_s}
+ServerAliveCountMax {probes}
+ControlMaster no
+ControlPath none
+ClearAllForwardings yes
+ForwardAgent no
+ForwardX11 no
+RemoteCommand none
+LogLevel INFO
+Include "{home}/.ssh/config"
+Include /etc/ssh/ssh_config
+"""
 
 
 class UnknownHostError(RefusedError):
-    """The machine is not among the known hosts; `line` is what makes it one."""
+    """The machine, or a jump host, is not among the known hosts; `question` is what ssh asks about it."""
 
-    def __init__(self, name: str, key: paramiko.PKey, known_hosts: Path) -> None:
-        self.name = name
-        self.line = f"{name} {key.get_name()} {key.get_base64()}"
-        self.fingerprint = f"{key.fingerprint} ({key.algorithm_name})"
-        file = f"/etc/ssh/ssh_host_{key.algorithm_name.split('-')[0].lower()}_key.pub"
+    def __init__(self, question: str, known_hosts: Path) -> None:
+        match = re.search(r"'([^' ]+).*?(\S+) key fingerprint is:? (SHA256:[\w+/=]+)", question, re.DOTALL)
+        self.name, kind, self.fingerprint = match.groups() if match else ("the machine", "", question.strip())
+        self.key = f"{self.fingerprint} ({kind})"
+        host, _, port = self.name.strip("[").partition("]:")
         super().__init__(
-            f"{name} is not in {known_hosts}; its host key is {self.fingerprint}\n"
-            f"Ask whoever runs it whether that is right (there: ssh-keygen -lf {file}); then `invoke attach`, or\n"
-            f"echo '{self.line}' >> {known_hosts}"
+            f"{self.name} is not in {known_hosts}; its host key is {self.key}\n"
+            f"Is that right? There, ssh-keygen -lf /etc/ssh/ssh_host_{kind.lower()}_key.pub shows it."
+            " Then run `invoke attach` on a terminal, or\n"
+            f"ssh-keyscan -t {kind.lower()} -p {port or 22} {host} >> {known_hosts}"
         )
 
 
-class UnreachableError(ReleaseError):
-    """Nothing answers at the machine's address."""
+class Connection:
+    """A program on the machine of .env, run by one process of ssh."""
+
+    def __init__(self, env: Env, command: str, folder: Path, confirmed: str) -> None:
+        self.env = env
+        self.errors, self.question = folder / "stderr", folder / "question"
+        ssh = ["ssh", "-T", *_options(env, folder / "config"), "--", str(env.vm_host)]
+        self.host, self.user = _resolve(ssh)
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*ssh, command],
+                env=_variables(env, self.question, confirmed),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # without a terminal ssh runs ASKPASS, and Ctrl-C reaches only us, who end it
+            )
+        self.input, self.output = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
+
+    def exit_code(self) -> int | None:
+        """Return the exit code of the program, or FAILED if it is ssh that failed; None if it still runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(EXIT_S)
+        return None
+
+    def last_words(self) -> str:
+        """Return the last lines that ssh, its jump hosts or the program printed to standard error."""
+        lines = self.errors.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
+        return "; ".join(line.strip() for line in lines)
+
+    def failure(self, why: str) -> ReleaseError:
+        """Return the error that says why ssh did not connect."""
+        file = known_hosts(self.env)
+        if self.question.exists():
+            return UnknownHostError(self.question.read_text(), file)
+        text = self.errors.read_text(errors="replace")
+        if not (match := re.search(r".*key for (\S+) (?:has|was|is) .*strict checking", text)):
+            return ReleaseError(
+                f"no SSH session on {self.host}: {why}\n"
+                "Check VM_HOST, VM_SSH_PORT, VM_USER and VM_SSH_KEY_FILE (or VM_PASSWORD) in .env"
+            )
+        if not (fingerprint := re.search(r"SHA256:[\w+/=]+", text)):  # ssh prints it only if the key has changed
+            return RefusedError(f"{match[0]}\nAsk its administrator for the new key")
+        return RefusedError(
+            f"{match[0]}\n"
+            "Either the machine was installed again, or another one answers in its place. "
+            f"If its key is {fingerprint[0]}:\n"
+            f"ssh-keygen -R '{match[1]}' -f {file} && invoke attach"
+        )
 
 
-class Refuse(paramiko.MissingHostKeyPolicy):
-    """Refuse a machine that is not known, and a key that is known to be no good."""
-
-    def __init__(self, known_hosts: Path, revoked: set[str]) -> None:
-        self.known_hosts = known_hosts
-        self.revoked = revoked
-
-    def missing_host_key(self, _client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        """Raise UnknownHostError, or RefusedError for a key that was revoked."""
-        if key.get_base64() in self.revoked:
-            raise RefusedError(f"the host key of {hostname}, {key.fingerprint}, is revoked in {self.known_hosts}")
-        raise UnknownHostError(hostname, key, self.known_hosts)
+@contextlib.contextmanager
+def connected(env: Env, command: str, confirmed: str = "") -> Iterator[Connection]:
+    """Yield a program that runs on VM_HOST until the block ends; record a host key whose fingerprint is confirmed."""
+    if not env.vm_host:
+        raise SettingsError("VM_HOST must be set in .env: the machine to train on, by its name or address")
+    with tempfile.TemporaryDirectory(prefix="ssh-") as folder:
+        try:
+            connection = Connection(env, command, Path(folder), confirmed)
+        except FileNotFoundError:
+            raise ReleaseError("ssh is not installed\nInstall the OpenSSH client (Debian: openssh-client)") from None
+        with connection.process as process:
+            try:
+                yield connection
+            finally:
+                process.kill()
+                process.communicate()
 
 
 def known_hosts(env: Env) -> Path:
@@ -58,125 +139,46 @@ def known_hosts(env: Env) -> Path:
     return Path(env.vm_known_hosts or KNOWN_HOSTS).expanduser()
 
 
-def known_keys(path: Path) -> tuple[list[HostKeyEntry], set[str]]:
-    """Return what a file of known hosts says, and the keys that it revokes; what cannot be read is skipped, as by ssh.
-
-    Authorities are skipped, too: a machine is known by its own key.
-    """
-    known: list[HostKeyEntry] = []
-    revoked: set[str] = set()
-    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
-        marker, *fields = line.split() if line.startswith("@") else ["", *line.split()]
-        with contextlib.suppress(InvalidHostKey, paramiko.SSHException, ValueError, UnicodeError):
-            entry = HostKeyEntry.from_line(" ".join(fields))
-            if entry and marker == "@revoked":
-                revoked.add(entry.key.get_base64())
-            elif entry and not marker and not line.startswith("#"):
-                known.append(entry)
-    return [entry for entry in known if entry.key.get_base64() not in revoked], revoked
-
-
-def remember(path: Path, line: str) -> None:
-    """Add a machine to the known hosts."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    before = path.read_bytes() if path.exists() else b""
-    with path.open("ab") as file:
-        file.write(b"\n" * (before[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
-
-
-@contextlib.contextmanager
-def connected(env: Env) -> Iterator[Connection]:
-    """Give a connection to VM_HOST, which ends with the block.
-
-    Raises SettingsError, UnknownHostError, RefusedError for a key that has changed, UnreachableError, ReleaseError.
-    """
-    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors are raised too
-    if not env.vm_host:
-        raise SettingsError("VM_HOST must be set in .env: the machine to train on, by its name or address")
-    with closed(env) as connection:
-        trust_none_but(known_hosts(env), connection)
-        with explained(connection, env):
-            connection.open()
-        yield connection
-
-
-def closed(env: Env) -> Connection:
-    """Return the connection as the settings and ~/.ssh/config describe it, not opened yet."""
-    try:
-        return Connection(
-            env.vm_host,
-            user=env.vm_user,
-            port=int(env.vm_ssh_port) if env.vm_ssh_port else None,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            connect_kwargs=sign_in(env),
-        )
-    except (paramiko.SSHException, ValueError) as error:
-        raise SettingsError(
-            f"there is no way to {env.vm_host}: {error}\nCheck VM_HOST and VM_USER in .env, and ~/.ssh/config"
-        ) from None
-
-
-def sign_in(env: Env) -> dict[str, object]:
-    """Return with what we sign in: the key file, the password, or else what `ssh` itself would try."""
-    chosen = env.vm_ssh_key_file or env.vm_password
-    found: dict[str, object] = {}
+def _options(env: Env, config: Path) -> list[str]:
+    """Write the configuration; return the options that name it, and those of the machine itself: user, port, keys."""
+    silence_s = int(env.vm_silence_s)
+    alive = {"interval_s": max(1, silence_s // PROBES), "probes": min(PROBES, silence_s)}
+    config.write_text(CONFIG.format(known_hosts=known_hosts(env), home=Path.home(), **alive))
+    options = ["-F", str(config)]
+    if env.vm_user:
+        options += ["-l", env.vm_user]
+    if env.vm_ssh_port:
+        options += ["-p", env.vm_ssh_port]
     if env.vm_ssh_key_file:
-        path = Path(env.vm_ssh_key_file).expanduser()
-        if not path.is_file():
-            raise SettingsError(f"VM_SSH_KEY_FILE {path} is not there")
-        found["key_filename"] = str(path)
+        key = Path(env.vm_ssh_key_file).expanduser()
+        if not key.is_file():
+            raise SettingsError(f"VM_SSH_KEY_FILE {key} is not there")
+        options += ["-i", str(key), "-o", "IdentitiesOnly=yes"]
     if env.vm_password:
-        found["password"] = env.vm_password.reveal()
-    return found | {"allow_agent": not chosen, "look_for_keys": not chosen}
+        options += ["-o", "PasswordAuthentication=yes", "-o", "KbdInteractiveAuthentication=yes"]
+        options += [] if env.vm_ssh_key_file else ["-o", "PubkeyAuthentication=no"]
+    return options
 
 
-def means(env: Env) -> str:
-    """Say with what we sign in."""
-    key, password = env.vm_ssh_key_file, env.vm_password
-    given = [f"the key {key}"] * bool(key) + ["the password of .env"] * bool(password)
-    return " and ".join(given) or "the keys of ~/.ssh and its agent"
+def _resolve(ssh: list[str]) -> tuple[str, str]:
+    """Return the host and user that the options and ~/.ssh/config lead to."""
+    shown = subprocess.run(
+        [ssh[0], "-G", *ssh[1:]], env=environ_without_secrets(), capture_output=True, text=True, check=False
+    )
+    if shown.returncode:
+        raise SettingsError(f"ssh: {shown.stderr.strip()}\nCheck VM_HOST and VM_USER in .env, and ~/.ssh/config")
+    values = dict(line.split(" ", 1) for line in shown.stdout.splitlines() if " " in line)
+    return values["hostname"], values["user"]
 
 
-def trust_none_but(path: Path, connection: Connection) -> None:
-    """Refuse unknown machines, those on the way to the one that is meant, too; none is waited for without a limit."""
-    known, revoked = known_keys(path)
-    hop: object = connection
-    while isinstance(hop, Connection):
-        hop.connect_kwargs.update(LIMITS)
-        for entry in known:
-            for name in entry.hostnames:
-                hop.client.get_host_keys().add(name, entry.key.get_name(), entry.key)
-        hop.client.set_missing_host_key_policy(Refuse(path, revoked))
-        hop = hop.gateway
-
-
-@contextlib.contextmanager
-def explained(connection: Connection, env: Env) -> Iterator[None]:
-    """Say in words why there is no connection."""
-    place = f"{connection.host} port {connection.port}"
-    try:
-        yield
-    except paramiko.BadHostKeyException as error:
-        name = connection.host if connection.port == SSH_PORT else f"[{connection.host}]:{connection.port}"
-        raise RefusedError(
-            f"{place} has another host key than before: {error.key.fingerprint}, "
-            f"known is {error.expected_key.fingerprint}\n"
-            "Either it was set up anew, or something else answers in its place. If you know that it is right:\n"
-            f"ssh-keygen -R '{name}' -f {known_hosts(env)} && invoke attach"
-        ) from None
-    except paramiko.AuthenticationException as error:
-        raise ReleaseError(
-            f"{place} does not let {connection.user} in with {means(env)}: {error}\n"
-            "Check VM_USER and VM_SSH_KEY_FILE (or VM_PASSWORD) in .env"
-        ) from None
-    except socket.gaierror as error:
-        raise UnreachableError(f"{connection.host} is no known name: {error.strerror}\nCheck VM_HOST in .env") from None
-    except (OSError, EOFError) as error:
-        raise UnreachableError(
-            f"{place} cannot be reached: {str(error) or 'it hung up'}\n"
-            "Is it up, and are VM_HOST and VM_SSH_PORT in .env right?"
-        ) from None
-    except (paramiko.SSHException, ValueError) as error:
-        raise ReleaseError(
-            f"{place} does not answer as an SSH server should: {error}\nDoes `ssh` itself connect?"
-        ) from None
+def _variables(env: Env, question: Path, confirmed: str) -> dict[str, str]:
+    """Return the environment of ssh. Without a terminal, versions before 8.4 run ASKPASS only if DISPLAY is set."""
+    return {
+        "DISPLAY": "none",
+        **environ_without_secrets(),
+        "SSH_ASKPASS": str(ASKPASS),
+        "SSH_ASKPASS_REQUIRE": "force",
+        "QUESTION": str(question),
+        "CONFIRMED": confirmed,
+        "VM_PASSWORD": env.vm_password.reveal() if env.vm_password else "",
+    }

@@ -1,17 +1,16 @@
-"""Train on another machine: what it needs is sent there, and what it leaves is brought back into the run here."""
+"""Train on another machine: send what the training needs, and bring its outputs back into the run here."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lib.errors import RefusedError, ReleaseError
 from lib.files import digest_file, source_files
 from lib.platforms.base import Ask, Job, Place, Tell
 from lib.platforms.local.computes import building, environments, ssh
-from lib.platforms.local.computes.environments import BUILD_TIMEOUT_S, Built, Wanted
+from lib.platforms.local.computes.environments import BUILD_TIMEOUT_S, Wanted
 from lib.platforms.local.computes.remote import Remote, far_side
-from lib.platforms.local.computes.training import LEASED, Ended, check
-from lib.platforms.outputs import OUTPUTS
+from lib.platforms.local.computes.training import check, logged
 from lib.settings import Env
 
 MEGABYTE = 1 << 20
@@ -19,146 +18,103 @@ NEEDED_MB = 500
 Reached = Callable[[], None]
 
 
-class Training:
-    """A run's folder on that machine; it is gone when the connection is."""
-
-    def __init__(self, remote: Remote, name: str) -> None:
-        self.remote = remote
-        self.run = f"runs/{name}"
-        self.folder = PurePosixPath(remote.ask("open", run=name)).parents[1]
-        remote.upload(Path(building.__file__), f"{self.run}/building.py")
-
-    def execute(self, command: list[str], limit_s: float, tell: Tell) -> Ended:
-        """Run a Python script there, under the same leash as here."""
-        python, *rest = command
-        last = ""
-
-        def line(text: str) -> None:
-            nonlocal last
-            last = text.strip() or last
-            tell(text)
-
-        try:
-            code = self.remote.ask("run", line, limit_s, command=[python, "-u", "-c", LEASED, *rest])
-        except TimeoutError:
-            return Ended(code=0, last=last, late=True)
-        return Ended(code=code, last=last, late=False)
-
-    def send_model(self, model: Path) -> None:
-        """Send the files of model/ that a user wrote."""
-        for path in source_files(model):
-            self.remote.upload(path, f"{self.run}/model/{path.relative_to(model).as_posix()}")
-
-    def send_data(self, data: Path, sha256: str, tell: Tell) -> str:
-        """Send the user's data unless it is there, and return where."""
-        kept = f"data/{sha256}/{data.name}"
-        if not self.remote.ask("has", path=kept):
-            tell(f"sends {data.name}, {data.stat().st_size / MEGABYTE:.1f} MB")
-            self.remote.upload(data, f"{self.run}/data")
-            if not self.remote.ask("keep", path=f"{self.run}/data", sha256=sha256, place=kept):
-                raise ReleaseError(f"{data} changed while it was sent to {self.remote.host}\nTry again")
-        return str(self.folder / kept)
-
-    def build(self, wanted: Wanted, log: Path, tell: Tell) -> Built:
-        """Return the environment there, built where it is missing."""
-        place = Path(self.folder / "environments" / wanted.digest)
-        ended = self.execute(["", "building.py", str(place), wanted.json], BUILD_TIMEOUT_S, tell)
-        if ended.late or ended.code:
-            why = ended.last if ended.code else f"it took longer than {BUILD_TIMEOUT_S:g} s"
-            raise ReleaseError(
-                f"environment {wanted.digest} could not be built on {self.remote.host}: {why}\nThe log is {log}"
-            )
-        marker = self.remote.part(f"environments/{wanted.digest}/{building.MARKER}", 0)
-        return environments.built(place, marker.decode())
-
-    def fetch_outputs(self, outputs: Path) -> None:
-        """Bring back what the training wrote."""
-        outputs.mkdir()
-        for filename in OUTPUTS:
-            self.remote.download(f"{self.run}/outputs/{filename}", outputs / filename)
-
-
 def train(root: Path, env: Env, workspace: str, job: Job, folder: Path, tell: Tell, reached: Reached) -> Place:
     """Run model/train.py on the machine of .env, and write its log and outputs/ into the run's folder.
 
-    `reached` is called before anything is made there. Raises ReleaseError where it fails there, takes longer than the
+    Calls `reached` before anything is created there. Raises ReleaseError if the training fails or takes longer than the
     limit, or the connection is lost.
     """
     wanted = environments.read(root)
     sha256 = digest_file(job.data) if job.data else ""
+    data = f"data/{sha256}/{job.data.name}" if job.data else ""
+    request: dict[str, Any] = {
+        "run": folder.name,
+        "data": data,
+        "train": job.arguments(data or None),
+        "limit_s": job.timeout_s,
+    }
+    request |= {"environment": wanted.digest, "wanted": wanted.json, "build_limit_s": BUILD_TIMEOUT_S}
     log = folder / "log.txt"
-    with far_side(env, workspace) as remote, logged(log, tell) as told:
+    with far_side(env, "train", workspace, **request) as remote, logged(log, tell) as report:
         reached()
-        training = Training(remote, folder.name)
-        training.send_model(root / "model")
-        data = training.send_data(job.data, sha256, told) if job.data else None
-        built = training.build(wanted, log, told)
-        command = [built.interpreter, "model/train.py", *job.arguments(data)]
-        check("train.py", training.execute(command, job.timeout_s, told), job.timeout_s, log)
-        training.fetch_outputs(folder / "outputs")
-    return Place(compute=job.compute, host=remote.host, python=built.python, environment=built.digest)
+        has_data = remote.until("has_data")
+        remote.upload(_files(root / "model"))
+        if job.data and not has_data:
+            _send_data(remote, job.data, sha256, report)
+        remote.send(sent=True)
+        environments.check(wanted, remote.ended("built", report), log, f" on {remote.host}")
+        python = remote.until("python")
+        check("train.py", remote.ended("trained", report), job.timeout_s, log)
+        (folder / "outputs").mkdir()
+        remote.until("answer", files=folder / "outputs")
+    return Place(compute=job.compute, host=remote.host, python=python, environment=wanted.digest)
 
 
-@contextlib.contextmanager
-def logged(log: Path, tell: Tell) -> Iterator[Tell]:
-    """Give what writes and tells each line."""
-    with log.open("w") as file:
-
-        def line(text: str) -> None:
-            file.write(f"{text}\n")
-            file.flush()
-            tell(text)
-
-        yield line
+def _files(model: Path) -> dict[str, Path]:
+    """Return the files of model/ that a user wrote, and the script that builds an environment, by their names there."""
+    files = {f"model/{path.relative_to(model).as_posix()}": path for path in source_files(model)}
+    return files | {"building.py": Path(building.__file__)}
 
 
-def look(wanted: Wanted, env: Env) -> str:
-    """Look over the machine of .env, and describe it. Raises ReleaseError where it cannot train."""
-    with far_side(env) as remote:
-        said: list[str] = []
-        check = ["", "-c", Path(building.__file__).read_text(), "--check", wanted.json]  # so that no file is written
-        code = remote.ask("run", said.append, BUILD_TIMEOUT_S, command=check)
-        if code:
-            raise ReleaseError(f"{remote.host}: {' '.join(said[-1:])}")
-        found = remote.ask("look")
-    free_mb = found["free_bytes"] // MEGABYTE
+def _send_data(remote: Remote, data: Path, sha256: str, tell: Tell) -> None:
+    tell(f"sends {data.name}, {data.stat().st_size / MEGABYTE:.1f} MB")
+    remote.upload({"data": data})
+    if digest_file(data) != sha256:  # it is kept there under this name
+        raise ReleaseError(f"{data} changed while it was sent to {remote.host}\nTry again")
+
+
+def look(wanted: Wanted, env: Env, confirmed: str = "") -> str:
+    """Check the machine of .env, and describe it; write nothing there. Raises ReleaseError if it cannot train."""
+    request: dict[str, Any] = {
+        "source": Path(building.__file__).read_text(),
+        "wanted": wanted.json,
+        "limit_s": BUILD_TIMEOUT_S,
+    }
+    with far_side(env, "look", confirmed=confirmed, **request) as remote:
+        ended = remote.ended("checked")
+        if ended.code:
+            raise ReleaseError(f"{remote.host}: {ended.last}")
+        place = remote.until("answer")
+    free_mb = place["free_bytes"] // MEGABYTE
     if free_mb < NEEDED_MB:
-        raise ReleaseError(f"{remote.host}: {free_mb} MB are free in {found['folder']}, {NEEDED_MB} MB needed")
+        raise ReleaseError(f"{remote.host}: {free_mb} MB are free in {place['folder']}, {NEEDED_MB} MB needed")
     return (
-        f"VM {remote.host} as {remote.user}: {' '.join(said[-1:])}, {free_mb / 1024:.0f} GB free, "
-        f"{found['environments']} environments in {found['folder']}"
+        f"VM {remote.host} as {remote.user}: {ended.last}, {free_mb / 1024:.0f} GB free, "
+        f"{place['environments']} environments in {place['folder']}"
     )
 
 
 def attach(root: Path, env: Env, ask: Ask) -> str:
-    """Look over the machine of .env; one that is not known yet becomes known if whoever is asked knows its host key."""
+    """Check and describe the machine of .env; ask about each host key on the way to it that is not known yet."""
     wanted = environments.read(root)
-    while True:  # each machine on the way to it may be one that is not known
+    known_hosts = ssh.known_hosts(env)
+    confirmed = ""
+    while True:
         try:
-            found = look(wanted, env)
+            description = look(wanted, env, confirmed)
         except ssh.UnknownHostError as unknown:
-            if not ask(f"The host key of {unknown.name} is {unknown.fingerprint}. Is that right?"):
+            if not ask(f"The host key of {unknown.name} is {unknown.key}. Is that right?"):
                 raise
-            ssh.remember(ssh.known_hosts(env), unknown.line)
+            known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # ssh creates only ~/.ssh
+            confirmed = unknown.fingerprint
         else:
             break
     return (
-        f"{found}\nIts host key is the one in {ssh.known_hosts(env)}\n"
-        "Train on it: invoke train --on vm, with --force where the model is fresh"
+        f"{description}\nIts host key is the one in {known_hosts}\n"
+        "Train on it: invoke train --on vm; add --force if the model is fresh"
     )
 
 
 def remove(env: Env, workspace: str) -> str:
-    """Remove a workspace's folder on a machine; where there is no way to it any more, return what stays there, and why.
+    """Remove a workspace's folder on a machine; if the machine cannot be reached, return what stays there, and why.
 
-    Raises RefusedError while something trains there.
+    Raises RefusedError while a training runs there.
     """
     try:
-        with far_side(env, workspace) as remote:
-            free = remote.ask("remove")
+        with far_side(env, "remove", workspace) as remote:
+            is_free = remote.until("answer")
     except ReleaseError as error:
-        place = PurePosixPath(env.vm_folder, workspace)
-        return f"{place} stays on {env.vm_host}: {str(error).splitlines()[0]}"
-    if not free:
-        raise RefusedError(f"something trains on {env.vm_host}\nWait for it, and try again")
+        return f"{PurePosixPath(env.vm_folder, workspace)} stays on {env.vm_host}: {str(error).splitlines()[0]}"
+    if not is_free:
+        raise RefusedError(f"a training runs on {env.vm_host}\nWait until it ends, and try again")
     return ""

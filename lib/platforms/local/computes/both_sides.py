@@ -1,0 +1,146 @@
+"""What both sides of a training on another machine do, and a training here: run a script, send files in parts.
+
+It needs the standard library of Python 3.8 alone: its source is sent to the other machine, before that of far_side.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import os
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+POLL_S = 0.1
+PART_BYTES = 3 << 18  # divisible by 3, as base64 wants it
+# Ends a script, and what it started, when its input closes, which is when the process that started it has ended. The
+# script ends by os._exit, because taking the modules of a training apart takes a quarter of its time.
+LEASED = """
+import atexit, os, runpy, signal, sys, threading
+def end():
+    os.read(0, 1)
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=end, daemon=True).start()
+del sys.argv[0]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+for thread in threading.enumerate():
+    if thread is not threading.current_thread() and not thread.daemon:
+        thread.join()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(0)
+"""
+
+
+class Ended(NamedTuple):
+    """How a script ended: its exit code, the last line that it printed, and whether the time limit ended it."""
+
+    code: int
+    last: str
+    late: bool
+
+
+def start(command: list[str], folder: Path | None, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a program with an input and a process group of its own; LEASED ends the group with this process."""
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def follow(process: subprocess.Popen[bytes], limit_s: float, tell: Callable[[str], None]) -> Ended:
+    """Report each line of a process until it ends; kill it after the limit."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        kill(process)
+
+    timer = threading.Timer(limit_s, end)
+    timer.start()
+    last = ""
+    with process:
+        try:
+            for line in io.TextIOWrapper(io.BufferedReader(Output(process)), errors="replace"):
+                tell(line.rstrip())
+                last = line.strip() or last
+            process.wait()
+        finally:
+            timer.cancel()
+            kill(process)  # with what it started, and left
+    return Ended(process.returncode, last, late.is_set())
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+class Limited(io.RawIOBase):
+    """A pipe that raises TimeoutError if nothing comes for `limit_s`."""
+
+    def __init__(self, descriptor: int, limit_s: float) -> None:
+        self.descriptor = descriptor
+        self.limit_s = limit_s
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for the next bytes; 0 is the end."""
+        if not select.select([self.descriptor], [], [], self.limit_s)[0]:
+            raise TimeoutError
+        part = os.read(self.descriptor, len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+class Output(Limited):
+    """What a process prints until it ends, even if a process that it left behind keeps its output open."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(process.stdout.fileno() if process.stdout else -1, POLL_S)
+        self.process = process
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for the next bytes; 0 is the end."""
+        while True:
+            over = self.process.poll() is not None  # asked before the read, so that what it printed last is not lost
+            self.limit_s = 0 if over else POLL_S
+            try:
+                return super().readinto(buffer)
+            except TimeoutError:
+                if over:
+                    return 0
+
+
+def read_parts(path: Path) -> Iterator[str]:
+    """Yield a file of any size as text, in parts; an empty file is one part."""
+    with path.open("rb") as file:
+        part = file.read(PART_BYTES)
+        yield base64.b64encode(part).decode()
+        while part:
+            part = file.read(PART_BYTES)
+            yield base64.b64encode(part).decode()
+
+
+def append_part(path: Path, part: str) -> None:
+    """Append a part to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(base64.b64decode(part))
