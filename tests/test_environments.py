@@ -141,7 +141,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(light: Light) -> None:
 @pytest.mark.parametrize(
     ("content", "expect", "said"),
     [
-        (conda_file([], python="3.2"), 1, "Python 3.2, which config/conda_dependencies.yml names, is not there"),
+        (conda_file([], python="3.2"), 1, "Python 3.2, which config/conda_dependencies.yml names, is not installed"),
         (conda_file([]).replace(f"python={MINOR}", "python"), 2, "python is not pinned"),
         ("dependencies: 3\n", 2, "is not a conda file with dependencies"),
         (conda_file([], more="  - gxx=12"), 1, "needs conda packages, and neither conda, mamba nor micromamba"),

@@ -333,8 +333,8 @@ def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: 
         assert "could not be built on 127.0.0.1" in found
         assert f"{PACKAGE}==0.9" in found
     with changed(light.project, CONDA_FILE, None, conda_file([], python="3.2")):
-        assert "Python 3.2, which config/conda_dependencies.yml names, is not there" in light.error()
-        assert "Python 3.2, which config/conda_dependencies.yml names, is not there" in light.error("attach")
+        assert "Python 3.2, which config/conda_dependencies.yml names, is not installed" in light.error()
+        assert "Python 3.2, which config/conda_dependencies.yml names, is not installed" in light.error("attach")
     assert set(there.folder_of_releases.glob("*/environments/*/")) == before
 
 

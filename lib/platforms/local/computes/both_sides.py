@@ -49,7 +49,7 @@ class Ended(NamedTuple):
 
 
 def start(command: list[str], folder: Path | None, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a program with an input and a process group of its own; LEASED ends the group with this process."""
+    """Start a program with a separate process group, and an input by which LEASED notices the end of this process."""
     return subprocess.Popen(
         command,
         cwd=folder,

@@ -18,8 +18,8 @@ from lib.settings import conda
 BUILD_TIMEOUT_S = 3600.0
 
 
-class Wanted(Plain, frozen=True):
-    """What an environment is made of; `conda` is the whole file where it needs more than Python and pip."""
+class Requirements(Plain, frozen=True):
+    """What an environment consists of; `conda` is the whole file if it has more packages than Python and pip."""
 
     python: str
     pip: list[str]
@@ -27,42 +27,42 @@ class Wanted(Plain, frozen=True):
 
     @property
     def digest(self) -> str:
-        """Name it by its content."""
+        """Return the environment's name, which depends on its content alone."""
         return digest(msgspec.json.encode(self))[:12]
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Give it to functions of building.py."""
+        """Return the form that the functions of building.py take."""
         return msgspec.structs.asdict(self)
 
     @property
     def json(self) -> str:
-        """Give it to building.py as its argument."""
+        """Return the form that building.py takes as its argument."""
         return msgspec.json.encode(self).decode()
 
 
-class Built(Plain, frozen=True):
-    """An environment that is there: its interpreter, that one's version, and its digest."""
+class Environment(Plain, frozen=True):
+    """An environment that exists: the path and the version of its interpreter, and its digest."""
 
     interpreter: str
     python: str
     digest: str
 
 
-def read(root: Path) -> Wanted:
-    """Read what the project's conda file wants. Raises SettingsError where it is none, or Python is not pinned."""
+def read(root: Path) -> Requirements:
+    """Read the project's conda file. Raises SettingsError if it cannot be read, or Python is not pinned."""
     file = conda.read(root / conda.PATH)
     if not file.python:
         raise SettingsError(
             f"{conda.PATH}: python is not pinned\nWrite python=3.11, or another one, under dependencies"
         )
     if file.conda:
-        return Wanted(python=file.python, pip=file.pip, conda=file.text)
-    return Wanted(python=file.python, pip=locked(root) or file.pip)
+        return Requirements(python=file.python, pip=file.pip, conda=file.text)
+    return Requirements(python=file.python, pip=_locked(root) or file.pip)
 
 
-def locked(root: Path) -> list[str]:
-    """Return what is wanted with all that it needs as requirements.txt pins it; nothing where the two do not agree."""
+def _locked(root: Path) -> list[str]:
+    """Return the packages with their dependencies as requirements.txt pins them; nothing if the two files disagree."""
     try:
         return conda.with_dependencies(
             conda.pins(root / conda.PATH), (root / "requirements.txt").read_text()
@@ -71,21 +71,21 @@ def locked(root: Path) -> list[str]:
         return []
 
 
-def ready(root: Path, folder: Path, tell: Tell) -> Built:
-    """Return the environment of the project's conda file, built where it is not there. Raises ReleaseError."""
-    wanted = read(root)
-    place = folder / wanted.digest
-    if not building.whole(place):
-        log = folder / f"{wanted.digest}.log"
-        arguments = [str(place), wanted.json]
+def ready(root: Path, folder: Path, tell: Tell) -> Environment:
+    """Return the environment of the project's conda file; build it if it does not exist. Raises ReleaseError."""
+    requirements = read(root)
+    place = folder / requirements.digest
+    if not building.is_complete(place):
+        log = folder / f"{requirements.digest}.log"
+        arguments = [str(place), requirements.json]
         ended = run_leased(sys.executable, Path(building.__file__), arguments, root, log, BUILD_TIMEOUT_S, tell)
-        check(wanted, ended, log)
+        check(requirements, ended, log)
     python = json.loads((place / building.MARKER).read_text())["python"]
-    return Built(interpreter=str(building.python_of(place)), python=python, digest=place.name)
+    return Environment(interpreter=str(building.python_of(place)), python=python, digest=place.name)
 
 
-def check(wanted: Wanted, ended: Ended, log: Path, where: str = "") -> None:
+def check(requirements: Requirements, ended: Ended, log: Path, where: str = "") -> None:
     """Raise ReleaseError if an environment could not be built."""
     if ended.late or ended.code:
         why = f"it took longer than {BUILD_TIMEOUT_S:g} s" if ended.late else ended.last
-        raise ReleaseError(f"environment {wanted.digest} could not be built{where}: {why}\nThe log is {log}")
+        raise ReleaseError(f"environment {requirements.digest} could not be built{where}: {why}\nThe log is {log}")

@@ -1,10 +1,10 @@
 """The far side of a training on another machine: it does one thing, and ends with the connection.
 
 A script of the standard library of Python 3.8 alone. Its source, after that of both_sides.py, is sent to the machine
-where it runs. Both sides write lines of JSON; an empty object is a sign of life. When none comes any more, the script
-kills the training and removes the run's folder. Everything it writes is in one folder, which is named by the id of a
-workspace and used by that workspace alone:
-    runs/<run>             of a training, while it runs; a folder whose lock nobody holds was left by a power cut
+that trains. Both sides write lines of JSON; an empty object is a heartbeat. If no heartbeat comes, the script kills the
+training and removes the run's folder. Everything it writes is in one folder, which is named by the id of a workspace
+and used by that workspace alone:
+    runs/<run>             of a training, while it runs; a folder whose lock nobody holds remained after a power failure
     data/<sha256>/<name>   data files, kept
     environments/<digest>  environments, built by building.py, kept
 """
@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # where this runs, the names are there already
+if TYPE_CHECKING:  # on the other machine the source of both_sides.py has run before, and defined these names
     import subprocess
 
     from lib.platforms.local.computes.both_sides import LEASED, Limited, append_part, follow, kill, read_parts, start
@@ -66,7 +66,7 @@ class FarSide:
             print(json.dumps(message), flush=True)
 
     def beat(self) -> None:
-        """Send signs of life."""
+        """Send heartbeats."""
         while True:
             time.sleep(self.beat_s)
             self.say()
@@ -91,7 +91,14 @@ class FarSide:
     # What can be asked for
 
     def do_train(
-        self, run: str, data: str, environment: str, wanted: str, build_limit_s: float, train: list[str], limit_s: float
+        self,
+        run: str,
+        data: str,
+        environment: str,
+        requirements: str,
+        build_limit_s: float,
+        train: list[str],
+        limit_s: float,
     ) -> None:
         """Receive the files, build the environment, train, and send the outputs.
 
@@ -99,7 +106,7 @@ class FarSide:
         """
         self.say(has_data=(self.folder / data).is_file())
         files = self.receive()
-        first = next(files)  # before it comes, nothing is created here
+        first = next(files)  # the other side records this machine before it sends it: create nothing earlier
         self.run = self.open(run)
         for name, part in itertools.chain([first], files):
             append_part(self.run / name, part)
@@ -108,17 +115,19 @@ class FarSide:
             (self.folder / data).parent.mkdir(parents=True, exist_ok=True)
             (self.run / "data").replace(self.folder / data)
         place = self.folder / "environments" / environment
-        if self.execute("built", build_limit_s, sys.executable, "-u", "-c", LEASED, "building.py", str(place), wanted):
+        if self.execute(
+            "built", build_limit_s, sys.executable, "-u", "-c", LEASED, "building.py", str(place), requirements
+        ):
             self.say(python=json.loads((place / "environment.json").read_text())["python"])
             arguments = [str(self.folder / data) if data and part == data else part for part in train]
             python = str(place / "bin" / "python")
             if self.execute("trained", limit_s, python, "-u", "-c", LEASED, "model/train.py", *arguments):
                 self.send_outputs(self.run / "outputs")
 
-    def do_look(self, source: str, wanted: str, limit_s: float) -> dict[str, Any] | None:
-        """Describe the folder that has those of workspaces, or will have them; nothing is changed."""
+    def do_look(self, source: str, requirements: str, limit_s: float) -> dict[str, Any] | None:
+        """Describe the folder that contains those of workspaces, or will contain them; change nothing."""
         threading.Thread(target=self.watch, daemon=True).start()
-        if not self.execute("checked", limit_s, sys.executable, "-c", source, "--check", wanted):
+        if not self.execute("checked", limit_s, sys.executable, "-c", source, "--check", requirements):
             return None
         place = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
@@ -150,15 +159,15 @@ class FarSide:
         raise ConnectionError("the connection was closed")
 
     def open(self, name: str) -> Path:
-        """Create and lock a run's folder, and remove those that were left."""
+        """Create and lock a run's folder, and remove the folders of runs that a power failure ended."""
         runs = self.folder / "runs"
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         runs.mkdir(exist_ok=True)
         with (runs / ".turn").open("a") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
-            for left in self.runs(locked=False):
-                shutil.rmtree(left, ignore_errors=True)
+            for abandoned in self.runs(locked=False):
+                shutil.rmtree(abandoned, ignore_errors=True)
             run = runs / name
             run.mkdir()
             self.lock = (run / "lock").open("a")
@@ -166,7 +175,7 @@ class FarSide:
         return run
 
     def runs(self, locked: bool) -> Iterator[Path]:
-        """Yield the folders of running trainings, or of those that were left."""
+        """Yield the folders of running trainings, or of abandoned ones."""
         for run in sorted(path for path in (self.folder / "runs").glob("*") if path.is_dir()):
             with contextlib.suppress(FileNotFoundError), (run / "lock").open("r+") as lock:  # it may end meanwhile
                 if is_locked(lock) == locked:

@@ -1,4 +1,4 @@
-"""Talk to the far side, the script that trains on another machine: messages, files and signs of life."""
+"""Talk to the far side, the script that trains on another machine: messages, files and heartbeats."""
 
 import contextlib
 import io
@@ -17,8 +17,8 @@ from lib.platforms.local.computes.ssh import FAILED, Connection, connected
 from lib.settings import Env
 
 SOURCES = (Path(both_sides.__file__), Path(__file__).with_name("far_side.py"))
-BEATS = 6  # signs of life within the silence after which each side gives the other one up
-SIGN_IN_S = 30.0
+BEATS = 6  # heartbeats within the silence after which each side gives up the other one
+SIGN_IN_S = 30.0  # ssh has no time limit for the sign-in
 NOT_FOUND = 127  # a shell's exit code for a program that does not exist
 # Reads our first line and nothing more: what follows is for the far side to read.
 BOOT = (
@@ -50,12 +50,12 @@ class Remote:
         """Start the far side. Raises ReleaseError if it does not start."""
         words = [folder, str(self.silence_s), str(self.beat_s), json.dumps({"do": do, **arguments})]
         self.send(sources=[path.read_text() for path in SOURCES], arguments=words)
-        threading.Thread(target=self.beat, daemon=True).start()
+        threading.Thread(target=self._beat, daemon=True).start()
         self.until("hello")
         self.is_up, self.limited.limit_s = True, self.silence_s
 
-    def beat(self) -> None:
-        """Send signs of life."""
+    def _beat(self) -> None:
+        """Send heartbeats."""
         while not self.over.wait(self.beat_s):
             self.send()
 
@@ -79,7 +79,7 @@ class Remote:
         Raises ReleaseError if that machine refuses something, or the connection is lost.
         """
         while True:
-            message = self.message()
+            message = self._message()
             if "line" in message:
                 tell(message["line"])
             if files and "file" in message:
@@ -93,27 +93,27 @@ class Remote:
         """Wait until a script has ended, and return how."""
         return Ended(*self.until(key, tell))
 
-    def message(self) -> dict[str, Any]:
-        """Wait for a message; what login scripts print into the connection is returned as an empty one."""
+    def _message(self) -> dict[str, Any]:
+        """Wait for a message and return it; return an empty one for a line that a login script prints."""
         try:
             line = self.output.readline()
         except TimeoutError:
-            raise self.lost(f"nothing came for {self.limited.limit_s:g} s") from None
+            raise self._lost(f"nothing came for {self.limited.limit_s:g} s") from None
         if not line:
-            raise self.lost()
+            raise self._lost()
         with contextlib.suppress(ValueError, TypeError):
             return dict(json.loads(line))
         self.noise = line.decode(errors="replace").strip()
         return {}
 
-    def lost(self, why: str = "") -> ReleaseError:
+    def _lost(self, why: str = "") -> ReleaseError:
         """Return the error for a connection that has ended, or a far side that did not start."""
         code = None if why else self.connection.exit_code()
         why = why or self.connection.last_words() or self.noise or "it was closed"
         if self.is_up:
             return ReleaseError(
                 f"the connection to {self.host} was lost: {why}\n"
-                f"What ran there ends by itself within {self.silence_s:g} s; then try again"
+                f"The training there ends automatically within {self.silence_s:g} s; then try again"
             )
         if code == NOT_FOUND:
             return ReleaseError(f"there is no python3 on {self.host}\nInstall Python 3.8 or later there")

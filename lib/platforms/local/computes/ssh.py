@@ -162,12 +162,12 @@ def _options(env: Env, config: Path) -> list[str]:
 
 def _resolve(ssh: list[str]) -> tuple[str, str]:
     """Return the host and user that the options and ~/.ssh/config lead to."""
-    shown = subprocess.run(
+    listing = subprocess.run(
         [ssh[0], "-G", *ssh[1:]], env=environ_without_secrets(), capture_output=True, text=True, check=False
     )
-    if shown.returncode:
-        raise SettingsError(f"ssh: {shown.stderr.strip()}\nCheck VM_HOST and VM_USER in .env, and ~/.ssh/config")
-    values = dict(line.split(" ", 1) for line in shown.stdout.splitlines() if " " in line)
+    if listing.returncode:
+        raise SettingsError(f"ssh: {listing.stderr.strip()}\nCheck VM_HOST and VM_USER in .env, and ~/.ssh/config")
+    values = dict(line.split(" ", 1) for line in listing.stdout.splitlines() if " " in line)
     return values["hostname"], values["user"]
 
 

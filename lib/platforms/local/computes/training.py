@@ -1,4 +1,4 @@
-"""Run model/train.py, and other scripts, in a process of its own."""
+"""Run model/train.py, and other scripts, in a separate process."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ from lib.platforms.local.computes.both_sides import LEASED, Ended, follow, start
 def train(
     script: Path, arguments: list[str], folder: Path, limit_s: float, tell: Tell, python: str = sys.executable
 ) -> None:
-    """Run the script in a folder, where it writes outputs/ and its output goes to log.txt.
+    """Run the script in a folder. It writes outputs/ there, and what it prints goes to log.txt.
 
     Raises ReleaseError with the last line of the log if the script fails or takes longer than the limit.
     """

@@ -8,7 +8,7 @@ from lib.errors import RefusedError, ReleaseError
 from lib.files import digest_file, source_files
 from lib.platforms.base import Ask, Job, Place, Tell
 from lib.platforms.local.computes import building, environments, ssh
-from lib.platforms.local.computes.environments import BUILD_TIMEOUT_S, Wanted
+from lib.platforms.local.computes.environments import BUILD_TIMEOUT_S, Requirements
 from lib.platforms.local.computes.remote import Remote, far_side
 from lib.platforms.local.computes.training import check, logged
 from lib.settings import Env
@@ -24,7 +24,7 @@ def train(root: Path, env: Env, workspace: str, job: Job, folder: Path, tell: Te
     Calls `reached` before anything is created there. Raises ReleaseError if the training fails or takes longer than the
     limit, or the connection is lost.
     """
-    wanted = environments.read(root)
+    requirements = environments.read(root)
     sha256 = digest_file(job.data) if job.data else ""
     data = f"data/{sha256}/{job.data.name}" if job.data else ""
     request: dict[str, Any] = {
@@ -33,7 +33,7 @@ def train(root: Path, env: Env, workspace: str, job: Job, folder: Path, tell: Te
         "train": job.arguments(data or None),
         "limit_s": job.timeout_s,
     }
-    request |= {"environment": wanted.digest, "wanted": wanted.json, "build_limit_s": BUILD_TIMEOUT_S}
+    request |= {"environment": requirements.digest, "requirements": requirements.json, "build_limit_s": BUILD_TIMEOUT_S}
     log = folder / "log.txt"
     with far_side(env, "train", workspace, **request) as remote, logged(log, tell) as report:
         reached()
@@ -42,12 +42,12 @@ def train(root: Path, env: Env, workspace: str, job: Job, folder: Path, tell: Te
         if job.data and not has_data:
             _send_data(remote, job.data, sha256, report)
         remote.send(sent=True)
-        environments.check(wanted, remote.ended("built", report), log, f" on {remote.host}")
+        environments.check(requirements, remote.ended("built", report), log, f" on {remote.host}")
         python = remote.until("python")
         check("train.py", remote.ended("trained", report), job.timeout_s, log)
         (folder / "outputs").mkdir()
         remote.until("answer", files=folder / "outputs")
-    return Place(compute=job.compute, host=remote.host, python=python, environment=wanted.digest)
+    return Place(compute=job.compute, host=remote.host, python=python, environment=requirements.digest)
 
 
 def _files(model: Path) -> dict[str, Path]:
@@ -63,11 +63,11 @@ def _send_data(remote: Remote, data: Path, sha256: str, tell: Tell) -> None:
         raise ReleaseError(f"{data} changed while it was sent to {remote.host}\nTry again")
 
 
-def look(wanted: Wanted, env: Env, confirmed: str = "") -> str:
+def look(requirements: Requirements, env: Env, confirmed: str = "") -> str:
     """Check the machine of .env, and describe it; write nothing there. Raises ReleaseError if it cannot train."""
     request: dict[str, Any] = {
         "source": Path(building.__file__).read_text(),
-        "wanted": wanted.json,
+        "requirements": requirements.json,
         "limit_s": BUILD_TIMEOUT_S,
     }
     with far_side(env, "look", confirmed=confirmed, **request) as remote:
@@ -86,12 +86,12 @@ def look(wanted: Wanted, env: Env, confirmed: str = "") -> str:
 
 def attach(root: Path, env: Env, ask: Ask) -> str:
     """Check and describe the machine of .env; ask about each host key on the way to it that is not known yet."""
-    wanted = environments.read(root)
+    requirements = environments.read(root)
     known_hosts = ssh.known_hosts(env)
     confirmed = ""
     while True:
         try:
-            description = look(wanted, env, confirmed)
+            description = look(requirements, env, confirmed)
         except ssh.UnknownHostError as unknown:
             if not ask(f"The host key of {unknown.name} is {unknown.key}. Is that right?"):
                 raise
@@ -100,7 +100,7 @@ def attach(root: Path, env: Env, ask: Ask) -> str:
         else:
             break
     return (
-        f"{description}\nIts host key is the one in {known_hosts}\n"
+        f"{description}\nIts host key is in {known_hosts}\n"
         "Train on it: invoke train --on vm; add --force if the model is fresh"
     )
 
