@@ -17,7 +17,7 @@ env: .venv/installed
 		"Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.11" % v)'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.txt)
-	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python -r requirements.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --system-certs --python $(BIN)/python -r requirements.txt
 	@touch $@
 
 # A stand-in for Azure ML on this machine: see tests/azure/README.md.
