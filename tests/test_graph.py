@@ -103,6 +103,14 @@ def test_a_forced_step_runs_although_it_is_fresh_and_what_follows_is_stale(conte
     assert kinds(graph.status(context)) == from_step("register", "stale", "stale")
     assert because(context)["register"] == "evaluate produced a new verdict"
     assert because(context)["image"] == "register is stale"
+    assert list(chain.newest(context.records)) == [RunRecord, EvaluationRecord]
+
+
+def test_a_step_after_one_that_has_just_run_says_what_is_new(context: Context) -> None:
+    seen: list[State] = []
+    graph.update(context, "register", forced=["evaluate"], watch=seen.append)
+    running = [(state.step, state.because) for state in seen if state.kind == "running"]
+    assert running == [("evaluate", "forced"), ("register", "evaluate produced a new verdict")]
 
 
 def test_a_forced_training_is_a_new_run(context: Context) -> None:

@@ -145,8 +145,9 @@ def test_each_link_that_was_tampered_with_is_named_and_no_other(released: Projec
             stored(released, "UPDATE services SET model_version = 7", "UPDATE services SET model_version = 1"),
         ):
             tampered.enter_context(change)
-        found = broken(released)
+        found, of_staging = broken(released), broken(released, "--service", "aci")
     git(released, "reset", "--quiet", commit)
+    assert "promotion" not in of_staging, "the production pointer says nothing about staging"
     assert "metrics.json of run" in found.pop("run")
     assert found == {
         "service": "its header X-Model-Version is 1, not 7",

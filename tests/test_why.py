@@ -120,6 +120,7 @@ def test_status_is_one_line_for_a_step_also_where_a_record_is_not_whole(evaluate
     ]
     assert "evaluation.json is not a complete record" in shown
     assert "`invoke evaluate --force` replaces it" in shown
+    assert "would run" not in shown
 
 
 def test_a_run_that_the_platform_has_no_more_is_told(evaluated: Project) -> None:
