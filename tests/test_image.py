@@ -11,7 +11,8 @@ import pytest
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.image.assemble import assemble
-from tests.support.project import PARTS, ROOT
+from lib.image.intact import DamagedImageError, require_intact
+from tests.support.project import PARTS, ROOT, Project
 
 ENVIRONMENT = "config/conda_dependencies.yml"
 
@@ -75,6 +76,52 @@ def test_the_manifest_names_every_file_by_its_content(copied: Callable[[str], Pa
         "Dockerfile",
         "packages/requirements.txt",
     } <= set(files)
+
+
+def swap(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"something else")
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "another model": ("model/1/model.joblib", lambda folder: swap(folder, "model/1/model.joblib")),
+    "another server": ("serve.py", lambda folder: swap(folder, "serve.py")),
+    "another manifest": ("manifest.json", lambda folder: swap(folder, "manifest.json")),
+    "no score.py": ("service/score.py", lambda folder: (folder / "service/score.py").unlink()),
+    "a module that hides another": ("service/joblib.py", lambda folder: swap(folder, "service/joblib.py")),
+    "a module of the standard library": ("json.py", lambda folder: swap(folder, "json.py")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_file_that_was_changed_after_the_build_is_named(
+    copied: Callable[[str], Path], tmp_path: Path, damage: str
+) -> None:
+    root, written = copied("root"), tmp_path / "image"
+    assemble(root, root / "model.joblib").write(written)
+    require_intact(written, of(root))
+    name, change = DAMAGE[damage]
+    change(written)
+    with pytest.raises(DamagedImageError, match=re.escape(str(written / name))):
+        require_intact(written, of(root))
+
+
+def test_what_python_compiled_is_not_run_instead_of_what_was_checked(
+    copied: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root, written = copied("root"), tmp_path / "image"
+    assemble(root, root / "model.joblib").write(written)
+    (written / "service/__pycache__").mkdir()
+    (written / "service/__pycache__/score.cpython-311.pyc").write_bytes(b"compiled from something else")
+    require_intact(written, of(root))
+    assert not (written / "service/__pycache__").exists()
+
+
+@pytest.mark.slow
+def test_an_image_has_only_its_listed_files_after_its_rehearsal_and_while_it_serves(project: Project) -> None:
+    project.invoke("aci", env={"PYTHONDONTWRITEBYTECODE": ""})
+    (bundle,) = (project.root / ".workspace/images").iterdir()
+    names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert names == {"manifest.json", *json.loads((bundle / "manifest.json").read_bytes())["files"]}
 
 
 def test_every_package_of_an_image_is_pinned(copied: Callable[[str], Path], tmp_path: Path) -> None:

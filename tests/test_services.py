@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import pickle
 import signal
 import socket
 import stat
@@ -228,6 +229,50 @@ class TestAsking:
         holdout = json.loads(ground.platform.runs.output(model.run_id, "holdout.json").read_bytes())
         assert shared.rows == holdout["data"][: len(shared.rows)]
         assert all(abs(value) < 0.25 for row in shared.rows for value in row)
+
+
+class TestDamage:
+    """What serves is what was built: a file that was changed afterwards is never loaded."""
+
+    @pytest.fixture
+    def spoiled(self, ground: Ground, first: Deployment, mark: Path) -> Iterator[Path]:
+        """Give the model file of the first version's image, whose loading would leave a mark."""
+        model = ground.platform.images.content(first.image) / "model/1/model.joblib"
+        content = model.read_bytes()
+        model.write_bytes(pickle.dumps(Touches(mark)))
+        yield model
+        model.write_bytes(content)
+
+    def test_a_model_that_was_swapped_after_the_build_is_not_loaded(
+        self, ground: Ground, first: Deployment, spoiled: Path, mark: Path
+    ) -> None:
+        with pytest.raises(UnhealthyError, match=rf"{spoiled} was changed after the image was built") as raised:
+            ground.platform.services.deploy(first)
+        assert "keeps serving" not in str(raised.value)
+        assert len(str(raised.value).splitlines()) <= 3
+        assert not mark.exists()
+
+    def test_a_module_that_was_added_after_the_build_is_not_imported(
+        self, ground: Ground, first: Deployment, mark: Path
+    ) -> None:
+        added = ground.platform.images.content(first.image) / "service/joblib.py"
+        added.write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
+        try:
+            with pytest.raises(UnhealthyError, match=rf"{added} was added"):
+                ground.platform.services.deploy(first)
+        finally:
+            added.unlink()
+        assert not mark.exists()
+
+
+class Touches:
+    """When it is unpickled, it touches a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
 
 
 class TestUpdating:

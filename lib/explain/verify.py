@@ -13,7 +13,7 @@ from lib.forks import evaluation
 from lib.forks.client import CallError
 from lib.forks.evaluation import Expectation
 from lib.git import DIRTY, committed, filter_of, names_of
-from lib.image.assemble import MODEL_PATH, faults, file_digests
+from lib.image.intact import MODEL_PATH, faults, file_digests
 from lib.platforms.outputs import MODEL, OUTPUTS
 from lib.release import chain, lineage
 from lib.release.fingerprints import FILE, of_files

@@ -16,6 +16,7 @@ def rehearse(folder: str, row: list[Any]) -> Any:
     """
     from azureml_inference_server_http.server.user_script import UserScript
 
+    sys.dont_write_bytecode = True  # compiled files would get into the image
     service = Path(folder) / "service"
     os.environ["AZUREML_MODEL_DIR"] = str(Path(folder) / "model" / "1")
     sys.path.insert(0, str(service))

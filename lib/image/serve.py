@@ -114,7 +114,13 @@ def options(bind: str, workers: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Every start first checks the image's files, if IMAGE_DIGEST says which image this is."""
+    if image := os.environ.get("IMAGE_DIGEST"):
+        intact = runpy.run_path(str(HERE / "intact.py"))
+        try:
+            intact["require_intact"](HERE, image)
+        except intact["DamagedImageError"] as error:
+            sys.exit(f"DamagedImageError: {error}")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bind", default="127.0.0.1:5001")
     parser.add_argument("--workers", type=int, default=1)

@@ -6,7 +6,7 @@ import msgspec
 
 from lib import git
 from lib.errors import ReleaseError
-from lib.image.assemble import file_digests
+from lib.image.intact import file_digests
 from lib.platforms.base import ModelVersion, Production
 from lib.platforms.outputs import same_data
 from lib.release import lineage

@@ -12,7 +12,7 @@ import pytest
 from lib.clock import now
 from lib.errors import ReleaseError, UnhealthyError
 from lib.files import digest_file
-from lib.image.assemble import faults
+from lib.image.intact import faults
 from lib.platforms.base import KEY_NAMES, KeyName, ModelVersion, Platform, Production
 from lib.webservice import Client
 from tests.support.ground import BROKEN, Ground, answers, listed, quietly

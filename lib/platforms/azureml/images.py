@@ -16,7 +16,8 @@ from azureml.core.model import InferenceConfig, ModelPackage
 
 from lib.errors import ReleaseError
 from lib.files import digest_file
-from lib.image.assemble import MODEL_PATH, require_intact
+from lib.image.assemble import require_intact
+from lib.image.intact import MODEL_PATH
 from lib.platforms.azureml import environments
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.retry import limited, retrying, translated

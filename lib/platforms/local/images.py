@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import ReleaseError
+from lib.image.intact import MANIFEST, file_digests
 from lib.platforms.base import Build, Tell
 from lib.settings import Settings
 
@@ -39,7 +40,9 @@ class Images:
             # Renamed when complete, so an interrupted build leaves no bundle; the next build removes what it left.
             aside = self.folder / ".aside"
             shutil.rmtree(aside, ignore_errors=True)
-            shutil.copytree(build.folder, aside)
+            for name in [MANIFEST, *file_digests(build.folder)]:
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(build.folder / name, aside / name)
             aside.rename(bundle)
         return self._containers().images.build(build, tell) if self._settings.containers else str(bundle)
 

@@ -106,7 +106,7 @@ class Services:
         same_engine = row is not None and row["engine"] == self._engine
         serving = row["replica"] if row and same_engine else ""
         with contextlib.closing(replicas.start(deployment, keys, serving)) as candidate:
-            _check(candidate.addresses, deployment, self.keys(service)[0].reveal())
+            self._check(candidate.addresses, deployment, row)
             if row and not same_engine:  # two engines cannot share the port, so the old one must let go of it first
                 self._replicas(row["engine"]).stop_all(service.name)
             candidate.take()
@@ -127,6 +127,21 @@ class Services:
             )
         if serving:
             replicas.stop(service.name, serving)
+
+    def _check(self, addresses: Sequence[str], deployment: Deployment, row: dict[str, Any] | None) -> None:
+        """Check a candidate before it takes over: its identity and its predictions. Raises UnhealthyError."""
+        version = identity(deployment.model_name, deployment.model_version, deployment.image)
+        key = self.keys(deployment.service)[0]
+        for address in addresses:
+            trouble = deployment_mismatch(
+                f"{address}/score", key.reveal(), version, deployment.rows, deployment.predictions
+            )
+            if trouble:
+                serves = row is not None and not row["stopped"] and _answers(row, key) is not None
+                raise UnhealthyError(
+                    f"the new version of {deployment.service.name} was not accepted: {trouble}\n"
+                    + ("The previous version keeps serving" if serves else "No version serves now")
+                )
 
     def _stop_strays(self, name: str, row: dict[str, Any] | None) -> None:
         """Stop replicas that an interrupted update left running beside those that serve."""
@@ -209,17 +224,3 @@ def _answers(row: dict[str, Any], key: Secret) -> int | None:
         return Client(_uri(row), key.reveal()).ask(method="GET").status
     except OSError:
         return None
-
-
-def _check(addresses: Sequence[str], deployment: Deployment, key: str) -> None:
-    """Check a candidate before it takes over: its identity and its predictions. Raises UnhealthyError."""
-    expected_identity = identity(deployment.model_name, deployment.model_version, deployment.image)
-    for address in addresses:
-        trouble = deployment_mismatch(
-            f"{address}/score", key, expected_identity, deployment.rows, deployment.predictions
-        )
-        if trouble:
-            raise UnhealthyError(
-                f"the new version of {deployment.service.name} was not accepted: {trouble}\n"
-                "The previous version keeps serving"
-            )

@@ -10,6 +10,7 @@ from typing import IO, Any
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.image.assemble import PACKAGES_DOCKERFILE, REQUIREMENTS
+from lib.image.intact import MANIFEST, file_digests
 from lib.platforms.local.containers import wheels
 from lib.platforms.local.containers.engine import WORKSPACE, Engine, explained, failed
 from lib.settings import conda
@@ -37,7 +38,7 @@ def build_image(
     engine: Engine, bundle: Path, tag: str, environment: str, labels: dict[str, str], limit_s: float
 ) -> None:
     """Build the image of a bundle on top of its environment."""
-    files = {path.relative_to(bundle).as_posix(): path for path in bundle.rglob("*") if path.is_file()}
+    files = {name: bundle / name for name in [MANIFEST, *file_digests(bundle)]}
     _build(engine, files, "Dockerfile", tag, labels, {"ENVIRONMENT": environment}, limit_s)
 
 

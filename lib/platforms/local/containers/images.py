@@ -45,16 +45,21 @@ class Images:
             except docker.errors.NotFound:
                 return None
 
+    def _tagged(self, digest: str) -> Any:
+        """Return the engine's image with a digest as its tag; None if there is none, or if somebody moved the tag."""
+        image = self._get(self._reference(digest))
+        return image if image and image.labels.get(FINGERPRINT) == digest else None
+
     def find(self, digest: str) -> str | None:
         """Return an image's location: with a registry its digest there, otherwise its id in the engine."""
-        image = self._get(self._reference(digest))
+        image = self._tagged(digest)
         if image is None:
             return None
         return self._pushed.read().get(self._reference(digest)) if self._settings.registry else str(image.id)
 
     def build(self, build: Build, tell: Tell) -> str:
         """Build and push an image unless that was done before. Return its location."""
-        if not self._get(self._reference(build.digest)) and not self._pull(build.digest):
+        if not self._tagged(build.digest) and not self._pull(build.digest):
             self._run(build, tell)
         if self._settings.registry:
             tell(f"pushing to {self._settings.registry}")

@@ -37,6 +37,7 @@ class Processes:
             replica / "log.txt",
             variables(deployment, self._limits) | {"SCORING_KEYS": str(keys)},
             image=str(self._images / deployment.image),
+            digest=deployment.image,
             control=str(replica / "control"),
             workers=service.local.workers,
         )

@@ -16,10 +16,13 @@ import os
 import runpy
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from lib.image import intact
 
 
 class Replica:
@@ -86,8 +89,13 @@ class Replica:
             threading.Event().wait()  # keeps the connection open until this process has ended
 
 
-def run(channel: socket.socket, image: str, control: str, workers: int) -> None:
-    """Be a replica until told to stop. Called in a fork."""
+def run(channel: socket.socket, image: str, digest: str, control: str, workers: int) -> None:
+    """Be a replica of the image in a folder until told to stop. Called in a fork.
+
+    Raises DamagedImageError before it loads anything if the image is not the one with this digest.
+    """
+    sys.dont_write_bytecode = True  # an image contains only the files that its manifest lists
+    intact.require_intact(Path(image), digest)
     Replica(channel, image, control, workers).serve()
 
 
