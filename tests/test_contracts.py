@@ -47,3 +47,16 @@ def verdicts(folder: Path) -> dict[str, str]:
         check=False,
     )
     return dict(re.findall(r"^(.+) (KEPT|BROKEN)$", lint.stdout, re.MULTILINE))
+
+
+def test_what_runs_beside_the_model_is_imported_without_any_package() -> None:
+    modules = [
+        "forks.server",
+        "forks.evaluation",
+        "forks.rehearsal",
+        "forks.replica",
+        "image.drain",
+        "image.scoring_keys",
+    ]
+    code = f"import {', '.join(f'lib.{module}' for module in modules)}"
+    subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, check=True)  # -S: no installed package can be found

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lib.errors import ReleaseError, UnhealthyError
+from lib.forks import replica
 from lib.forks.client import CallError, Forks, receive, result_of
+from lib.forks.replica import short
 from lib.platforms.base import Deployment
-from lib.platforms.local.serving import replica_process
-from lib.platforms.local.serving.replica_process import short
 from lib.platforms.local.serving.replicas import variables
 from lib.settings import Limits, Service
 
@@ -30,23 +30,23 @@ class Processes:
         """Start a replica; see Replicas.start."""
         service = deployment.service
         name = uuid.uuid4().hex[:12]
-        replica = self._folder / service.name / name
-        replica.mkdir(parents=True)
+        folder = self._folder / service.name / name
+        folder.mkdir(parents=True)
         channel = self._forks.spawn(
-            replica_process.run,
-            replica / "log.txt",
+            replica.run,
+            folder / "log.txt",
             variables(deployment, self._limits) | {"SCORING_KEYS": str(keys)},
             image=str(self._images / deployment.image),
             digest=deployment.image,
-            control=str(replica / "control"),
+            control=str(folder / "control"),
             workers=service.local.workers,
         )
         try:
-            port = _wait_for_port(channel, replica / "log.txt", self._limits.start_timeout_s)
+            port = _wait_for_port(channel, folder / "log.txt", self._limits.start_timeout_s)
         except BaseException:
             channel.close()
             raise
-        return Candidate(replica, channel, port, lambda: self._listener(service, serving))
+        return Candidate(folder, channel, port, lambda: self._listener(service, serving))
 
     def stop(self, service: str, name: str) -> None:
         """Stop a replica; see Replicas.stop."""
