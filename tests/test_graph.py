@@ -37,8 +37,10 @@ Tree = dict[str, Any]
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     ground = Ground(tmp_path_factory.mktemp("graph"), "local")
-    states = graph.update(context_of(ground, ground.settings), "test")
-    assert [state.kind for state in states] == ["done"] * len(STEPS)
+    context = context_of(ground, ground.settings)
+    graph.update(context, "aci_test")
+    assert ground.platform.models.production() is None, "the test of staging moves no pointer"
+    assert [state.kind for state in graph.update(context, "test")] == [*["fresh"] * 6, "done", "done"]
     yield ground
     ground.close()
 
@@ -67,8 +69,8 @@ def replaced(value: Any, changes: Tree) -> Any:
     return msgspec.structs.replace(value, **new)
 
 
-def with_settings(context: Context, **release: Tree) -> Context:
-    settings = replaced(context.settings, {"release": release})
+def with_settings(context: Context, env: Tree | None = None, **release: Tree) -> Context:
+    settings = replaced(context.settings, {"release": release, "env": env or {}})
     return Context(settings, context.platform, context.records, context.forks, context.tell, context.ask)
 
 
@@ -117,8 +119,9 @@ def test_a_forced_training_is_a_new_run(context: Context) -> None:
     run = context.records.get(RunRecord).run_id
     graph.update(context, "train")
     assert context.records.get(RunRecord).run_id == run
-    graph.update(context, "train", forced=["train"])
+    graph.update(context, "evaluate", forced=["train"])
     assert context.records.get(RunRecord).run_id != run
+    assert context.records.get(EvaluationRecord).verdict.outcome == "unchanged", "the same inputs give the same model"
 
 
 def test_a_run_whose_record_is_gone_is_used_again(context: Context) -> None:
@@ -159,13 +162,15 @@ def test_a_record_of_another_form_cannot_be_read(context: Context, damage: Tree)
 
 
 def test_a_failure_is_shown_until_a_step_succeeds(context: Context) -> None:
-    broken = with_settings(context, train={"parameters": {"alpha": "much"}})
-    with pytest.raises(ReleaseError):
+    secret = {"vm_password": Secret("invalid")}
+    broken = with_settings(context, env=secret, train={"parameters": {"alpha": "much"}})
+    with pytest.raises(ReleaseError, match="invalid float value: 'much'"):
         graph.update(broken, "register")
     failed = graph.status(broken)
     assert kinds(failed) == from_step("train", "failed", "stale")
     failure = context.records.failure()
     assert failure is not None
+    assert "*** float value: 'much'" in failure.message
     assert failed[0].because == f"{failure.message.splitlines()[0]} ({failure.failed_at})"
     assert set(kinds(graph.status(context)).values()) == {"fresh"}
     graph.update(context, "evaluate", forced=["evaluate"])
@@ -192,6 +197,14 @@ def test_after_a_verdict_to_hold_no_step_runs_not_even_a_forced_one(context: Con
     stale = graph.status(context)
     assert kinds(stale) == from_step("evaluate", "stale", "stale")
     assert not graph.is_held_back(stale)
+
+
+def test_a_verdict_stays_fresh_while_production_is_the_version_that_it_compared_with(context: Context) -> None:
+    other = with_settings(context, train={"parameters": {"alpha": 0.04}})
+    graph.update(other, "evaluate")
+    evaluation = context.records.get(EvaluationRecord)
+    assert (evaluation.against, evaluation.verdict.outcome) in [(1, "promote"), (1, "hold")]
+    assert kinds(graph.status(other))["evaluate"] == "fresh"
 
 
 def test_changes_are_named_as_the_settings_are(context: Context) -> None:
@@ -279,7 +292,7 @@ def test_a_versions_tags_say_what_its_run_and_its_verdict_depended_on(context: C
     pieces = [name for name in tags if name.startswith(lineage.INPUTS)]
     assert len(pieces) > 10  # their order is that of numbers, not of letters
     assert max(map(len, tags.values())) <= lineage.PIECE
-    assert lineage.inputs_of(dict(sorted(tags.items()))) == lineage.shorten(many | evaluation.inputs)
+    assert lineage.inputs_of(dict(reversed(tags.items()))) == lineage.shorten(many | evaluation.inputs)
     assert lineage.shorten({"a": "sha256:" + "7" * 64, "b": "7" * 64}) == {"a": "sha256:" + "7" * 16, "b": "7" * 64}
     assert lineage.parameters_of(lineage.inputs_of(tags)) == {"alpha": "0.05", "seed": "42"}
     metric = lineage.metric_of(tags)
