@@ -1,4 +1,4 @@
-"""`invoke train --on env`: training in an environment of its own, built from config/conda_dependencies.yml."""
+"""`invoke train --on env`: training in a separate environment, built from config/conda_dependencies.yml."""
 
 import importlib.metadata
 import json

@@ -1,6 +1,7 @@
 """`invoke attach` and `invoke train --on vm`: training on a machine that is reached by SSH, here a real sshd."""
 
 import ast
+import contextlib
 import getpass
 import os
 import re
@@ -207,6 +208,18 @@ def test_a_machine_that_falls_silent_before_anything_runs_is_given_up(light: Lig
     assert "no SSH session on 127.0.0.1: Timeout, server 127.0.0.1 not responding" in found
 
 
+def test_without_ssh_attach_says_what_to_install(light: Light, tmp_path: Path) -> None:
+    (tmp_path / "git").symlink_to(needed("git"))
+    assert "ssh is not installed\nInstall the OpenSSH client" in light.error("attach", env={"PATH": str(tmp_path)})
+
+
+def test_a_key_that_others_can_read_is_named(light: Light, there: Machine, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    shutil.copy(there.key, key)
+    key.chmod(0o644)
+    assert f'Load key "{key}": bad permissions' in light.error("attach", env={"VM_SSH_KEY_FILE": str(key)})
+
+
 def test_who_is_not_let_in_is_told(light: Light, tmp_path: Path) -> None:
     make_key(tmp_path / "key")
     found = light.error("attach", env={"VM_SSH_KEY_FILE": str(tmp_path / "key")})
@@ -278,16 +291,28 @@ def test_training_there_is_on_record_as_training_here(light: Light, there: Machi
 
 
 def test_what_lets_us_in_is_written_nowhere(light: Light, there: Machine, tmp_path: Path) -> None:
-    key = tmp_path / "key"
-    make_key(key, "secret-of-the-key")
+    secret = b"secret-of-the-key"
+    key, temporary = tmp_path / "key", tmp_path / "temporary"
+    temporary.mkdir()
+    make_key(key, secret.decode())
     with (there.folder / "authorized_keys").open("a") as file:
         file.write(Path(f"{key}.pub").read_text())
-    given = {"VM_SSH_KEY_FILE": str(key), "VM_PASSWORD": "secret-of-the-key"}
-    said = light.attach(env=given) + light.train("--force", env=given)
-    assert "| secrets []" in said
-    assert "secret-of-the-key" not in said
-    files = [path for folder in (light.project.root, there.home) for path in folder.rglob("*")]
-    assert [path for path in files if path.is_file() and b"secret-of-the-key" in path.read_bytes()] == []
+    env = {"VM_SSH_KEY_FILE": str(key), "VM_PASSWORD": secret.decode(), "TMPDIR": str(temporary)}
+    output = light.attach(env=env) + light.train("--force", env=env)
+    assert "| secrets []" in output
+    assert secret.decode() not in output
+    with light.waiting(env=env):
+        assert list(temporary.glob("ssh-*/config"))
+        assert [line for line in command_lines() if secret in line] == []
+        files = [path for folder in (light.project.root, there.home, temporary) for path in folder.rglob("*")]
+        assert [path for path in files if path.is_file() and secret in path.read_bytes()] == []
+
+
+def command_lines() -> Iterator[bytes]:
+    """Yield the command lines of all processes."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
 
 
 def test_a_training_that_fails_there_tells_its_log(light: Light) -> None:
@@ -313,7 +338,7 @@ def test_a_training_that_takes_too_long_there_is_ended(light: Light) -> None:
 
 @pytest.mark.parametrize("compute", ["local", "vm"])
 def test_a_training_has_ended_although_something_that_it_started_goes_on(light: Light, compute: str) -> None:
-    escapes = compute == "local"  # to where nobody ends it
+    escapes = compute == "local"  # from the process group that is killed
     leaves = f"import subprocess\nprint(subprocess.Popen(['sleep', '20'], start_new_session={escapes}).pid)\n"
     script = leaves + (light.project.root / "model/train.py").read_text()
     with changed(light.project, "model/train.py", None, script), changed(light.project, TOML, "= 600", "= 10"):

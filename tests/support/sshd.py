@@ -1,4 +1,4 @@
-"""A machine reached by SSH: a real sshd on 127.0.0.1 with a home folder of its own."""
+"""A machine reached by SSH: a real sshd on 127.0.0.1 with a separate home folder."""
 
 import contextlib
 import os
@@ -125,7 +125,7 @@ class Machine:
         return [path.name for path in self.folder_of_releases.glob("*/runs/*") if path.is_dir()]
 
     def idle(self) -> bool:
-        """Tell whether nothing of a training is left."""
+        """Return whether nothing of a training remains."""
         return not self.processes() and not self.runs()
 
 
