@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: release check env azure lock
+.PHONY: release check quick env azure lock
 
 release: env
 	@$(BIN)/invoke release
 
 check: env
 	@$(BIN)/invoke check
+
+quick: env
+	@$(BIN)/invoke check --quick
 
 env: .venv/installed
 

@@ -1,5 +1,6 @@
 """The tasks. `invoke --list` shows them, `invoke --help TASK` explains one."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,9 +24,9 @@ CHECKS = [
     "ruff format --check",
     "mypy",
     "lint-imports",
-    # A file's tests share releases, so they stay in one process; the order is kept because few tests may take long.
-    "pytest -n auto --dist loadfile --no-loadscope-reorder",
 ]
+# A file's tests share releases, so they stay in one process; the order is kept because few tests may take long.
+TESTS = "pytest -n auto --dist loadfile --no-loadscope-reorder"
 
 
 @task(
@@ -303,12 +304,12 @@ def manifest(_: Invoke) -> None:
         print(f"{path}\nApply it: kubectl apply --filename {path}  (its first lines explain where the keys come from)")
 
 
-@task
-def check(invoke: Invoke) -> None:
+@task(help={"quick": "run the most valuable tests only"})
+def check(invoke: Invoke, quick: bool = False) -> None:
     """Check style, types and import contracts, and run all tests."""
-    for command in CHECKS:
+    for command in [*CHECKS, f"{TESTS} -m 'quick and not slow'" if quick else TESTS]:
         print(f"$ {command}", flush=True)
-        name, *flags = command.split()
+        name, *flags = shlex.split(command)
         run(invoke, str(Path(sys.executable).with_name(name)), *flags)
 
 

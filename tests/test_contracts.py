@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).resolve().parents[1]
 PLANTS = {
     "Imports point down": ("lib/release/graph.py", "from lib.terminal import tables"),

@@ -20,6 +20,8 @@ from lib.files import digest_file, digest_large
 from lib.image.assemble import assemble
 from tests.support.project import ROOT, Project, changed, error, eventually, record, served, told
 
+pytestmark = pytest.mark.quick
+
 TOML = "config/release.toml"
 NAMES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6", "target"]
 Cells = list[list[Any]]

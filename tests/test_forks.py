@@ -12,6 +12,8 @@ import pytest
 from lib.forks.client import CallError, Forks
 from tests.support.project import Project, eventually
 
+pytestmark = pytest.mark.quick
+
 TRAIN = """
 from typing import TYPE_CHECKING
 

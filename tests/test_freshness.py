@@ -23,6 +23,8 @@ from tests.support.project import (
     versions_in_production,
 )
 
+pytestmark = pytest.mark.quick
+
 TOML = "config/release.toml"
 # name, file, old text (None: all of the file), new text, the first step that becomes stale, what its reason names
 CHANGES = {

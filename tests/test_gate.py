@@ -8,6 +8,8 @@ import pytest
 from lib.release.gate import decide
 from lib.settings.release import Rule
 
+pytestmark = pytest.mark.quick
+
 
 def rule(direction: Literal["lower", "higher"] = "lower", **more: Any) -> Rule:
     return Rule(metric="error", direction=direction, **more)

@@ -31,6 +31,8 @@ from lib.settings import Secret, Settings
 from tests.support.ground import Ground, quietly
 from tests.support.project import STEPS
 
+pytestmark = pytest.mark.quick
+
 Tree = dict[str, Any]
 
 

@@ -14,6 +14,8 @@ from lib.image.assemble import assemble
 from lib.image.intact import DamagedImageError, require_intact
 from tests.support.project import PARTS, ROOT, Project
 
+pytestmark = pytest.mark.quick
+
 ENVIRONMENT = "config/conda_dependencies.yml"
 
 

@@ -22,6 +22,8 @@ from tests.support.project import (
     versions_in_production,
 )
 
+pytestmark = pytest.mark.quick
+
 TOML = "config/release.toml"
 WORSE, BETTER = "alpha = 1.0", "alpha = 0.15"  # than 0.05, by scikit-learn's data: mse 3077, 2853, 2866
 

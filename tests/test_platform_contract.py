@@ -13,7 +13,7 @@ from lib.platforms.base import Platform
 from tests.support import contract
 from tests.support.ground import FORGOTTEN, GROUNDS, Ground
 
-PARAMS = [pytest.param(name, marks=FORGOTTEN if name == "azureml" else ()) for name in sorted(GROUNDS)]
+PARAMS = [pytest.param(name, marks=FORGOTTEN if name == "azureml" else pytest.mark.quick) for name in sorted(GROUNDS)]
 
 
 @pytest.fixture(scope="module", params=PARAMS)

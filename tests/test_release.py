@@ -25,6 +25,8 @@ from tests.support.project import (
     versions_in_production,
 )
 
+pytestmark = pytest.mark.quick
+
 LEAVES_WORK = """
     import atexit, sys, threading
     atexit.register(print, "at exit")
@@ -171,9 +173,10 @@ def test_on_a_terminal_a_running_step_is_replaced_by_its_result(released: Projec
 def test_no_record_and_no_log_holds_a_key(released: Project) -> None:
     secrets = [key(released, service).encode() for service in ("aci", "aks")]
     files = [path for name in ("artifacts", ".workspace") for path in (released.root / name).rglob("*")]
-    holders = {path.name for path in files if path.is_file() and any(one in path.read_bytes() for one in secrets)}
-    assert holders == {"keys.json"}
-    assert (released.root / ".workspace/keys.json").stat().st_mode & 0o077 == 0
+    holders = [path for path in files if path.is_file() and any(one in path.read_bytes() for one in secrets)]
+    assert {path.name for path in holders} == {"keys.json", "PRIMARY"}  # the platform's, and what a service reads
+    for path in holders:
+        assert any(place.stat().st_mode & 0o077 == 0 for place in (path, *path.parents[:2]))
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from lib.ci.pipelines import ACTIONS
 from lib.image.assemble import assemble
 from tests.support.project import PARTS, ROOT
 
+pytestmark = pytest.mark.quick
+
 CHECK = ".github/workflows/check.yml"
 
 

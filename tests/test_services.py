@@ -29,7 +29,10 @@ from tests.support.ground import BROKEN, Ground
 from tests.support.project import Env, eventually, free_port
 from tests.support.services import Load, bearer, keys, rows, url
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds replicas in /proc")
+pytestmark = [
+    pytest.mark.quick,
+    pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds replicas in /proc"),
+]
 
 DIES = "\ndef init():\n    os._exit(3)\n"
 HANGS = "\ndef init():\n    Path({mark!r}).touch()\n    __import__('threading').Event().wait()\n"

@@ -15,6 +15,8 @@ from lib.release import smoke
 from lib.webservice import identity, predictions_equal
 from tests.support.project import free_port
 
+pytestmark = pytest.mark.quick
+
 KEYS = ("first-key-" + "a" * 32, "second-key-" + "b" * 32)
 IDENTITY = identity("diabetes", 2, "f" * 64)
 ROWS = [[0.01 * place, -0.02 * place, 0.03] for place in range(1, 8)]

@@ -16,6 +16,8 @@ from lib.files import digest
 from lib.platforms.blobs import Blobs
 from lib.platforms.local.store import Store
 
+pytestmark = pytest.mark.quick
+
 PAGE = 4096
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.project import Project, changed, error, record, told
 
+pytestmark = pytest.mark.quick
+
 TOML = "config/release.toml"
 
 

@@ -1,17 +1,21 @@
 """Containers of services: Azure's own inference server in a process of its own on 127.0.0.1, and their replacement."""
 
+import functools
 import http.client
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lib.forks.server import SERVER
 from tests.azure.contents import Contents
 from tests.azure.leash import Child
 from tests.azure.state import State, new_id
+from tests.support import warm
 
 LIMIT_S = 120
 DRAIN_S = 30
@@ -19,6 +23,12 @@ PERIOD_S = 0.05
 APPLICATION = "azureml_inference_server_http.server.entry:app"
 NO_SERVER = "exec: gunicorn: not found"
 CRASH = "def init():\n    raise RuntimeError({message!r})\n\n\ndef run(data):\n    return data\n"
+
+
+@functools.cache
+def python() -> warm.Python:
+    """Return a Python that has imported what a server imports before it reads its settings, and what models need."""
+    return warm.Python([*SERVER, "gunicorn.app.wsgiapp", "joblib", "sklearn.linear_model"])
 
 
 class CrashError(Exception):
@@ -41,9 +51,16 @@ class Container:
         if not contents.has_server:
             self.log.write_text(f"{NO_SERVER}\n")
         bind = ("--bind", f"127.0.0.1:{self.port}", "--workers", environment.get("WORKER_COUNT", "1"))
-        server = [contents.python, "-m", "gunicorn", *bind, "--timeout", "300", APPLICATION]
-        command = server if contents.has_server else ["false"]
-        self.child = Child(command, self.log, cwd=contents.root, env=environment)
+        server = ["-m", "gunicorn", *bind, "--timeout", "300", APPLICATION]
+        self.child: Child | warm.Process
+        if contents.has_server and contents.python == sys.executable and warm.POSSIBLE:
+            with self.log.open("ab") as log:
+                self.child = warm.Process(
+                    *python().start(server, contents.root, environment, log.fileno(), leashed=True)
+                )
+        else:
+            command = [contents.python, *server] if contents.has_server else ["false"]
+            self.child = Child(command, self.log, cwd=contents.root, env=environment)
         state.at_exit.append(self.child.stop)
 
     def wait(self) -> None:

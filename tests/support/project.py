@@ -73,7 +73,8 @@ class Project:
 
     def start(self, *arguments: str, cwd: Path | None = None, env: Env | None = None) -> Process:
         """Start invoke and return its process."""
-        return invocation.start(arguments, cwd or self.root, clean_environment() | (env or {}), self.imported)
+        environment = clean_environment() | (env or {})
+        return invocation.start(["-m", "invoke", *arguments], cwd or self.root, environment, self.imported)
 
     def invoke(self, *arguments: str, expect: int = 0, cwd: Path | None = None, env: Env | None = None) -> str:
         """Run invoke, check its exit code, and return what it printed."""
