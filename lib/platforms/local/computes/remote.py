@@ -18,7 +18,7 @@ from lib.settings import Env
 
 SOURCES = (Path(both_sides.__file__), Path(__file__).with_name("far_side.py"))
 BEATS = 6  # heartbeats within the silence after which each side gives up the other one
-SIGN_IN_S = 30.0  # ssh has no time limit for the sign-in
+START_S = 30.0  # for the sign-in and the start of Python, besides the silence that is allowed
 NOT_FOUND = 127  # a shell's exit code for a program that does not exist
 # Reads our first line and nothing more: what follows is for the far side to read.
 BOOT = (
@@ -43,7 +43,7 @@ class Remote:
         self.noise = ""
         self.writing = threading.Lock()
         self.over = threading.Event()
-        self.limited = Limited(connection.output.fileno(), SIGN_IN_S + silence_s)
+        self.limited = Limited(connection.output.fileno(), START_S + silence_s)
         self.output = io.BufferedReader(self.limited)
 
     def begin(self, folder: str, do: str, **arguments: Any) -> None:
