@@ -439,7 +439,7 @@ result = [service.state, service.tags, service.get_keys()[0]]
 """)
     finally:
         done.set()
-        asker.join()
+        asker.join(60)
     assert changed == ["Healthy", {"new": "yes"}, key]
     assert seen == sorted(seen)
     assert set(seen) == {2.0, 3.0}

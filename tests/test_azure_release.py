@@ -54,12 +54,14 @@ def predict(project: AzureProject, folder: Path) -> list[float]:
 
 
 class TestReleased:
+    @pytest.mark.quick
     def test_a_second_release_asks_and_changes_nothing(self, released: AzureProject) -> None:
         released.azure.forget_requests()
         assert "Nothing to do" in released.invoke("release")
         assert changes(released) == []
         assert len(released.requests()) < 25
 
+    @pytest.mark.quick
     def test_the_service_predicts_as_the_model_does(self, released: AzureProject, tmp_path: Path) -> None:
         assert predict(released, tmp_path) == pytest.approx(record(released, "image")["predictions"], rel=1e-9)
 

@@ -205,7 +205,7 @@ class TestRegistry:
             yield address
         finally:
             process.terminate()
-            process.wait()
+            process.wait(60)
 
     def test_an_image_is_pushed_and_deployed_by_its_digest_or_refused(
         self, contained: Project, client: Any, registry: str

@@ -121,7 +121,7 @@ def test_an_interrupted_build_ends_and_is_made_anew(light: Light) -> None:
         with light.project.start("train", "--on", "env", "--force", env=environment) as process:
             with silent.accept()[0]:  # by which it is in the midst of it
                 process.kill()
-                process.wait()
+                process.wait(60)
             (left,) = light.environments() - before
         eventually(lambda: not processes(light.project))
         wheel(light.wheels, "0.0.3")

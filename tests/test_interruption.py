@@ -43,7 +43,7 @@ def kill_at(project: Project, step: str, moment: str) -> list[str]:
                     before = controls(project)
                     eventually(lambda: controls(project) - before)
                     process.kill()
-                    process.wait()
+                    process.wait(60)
         finally:
             process.kill()
     return ran

@@ -26,7 +26,7 @@ from lib.platforms.base import KEY_NAMES, Deployment, KeyName, Resource
 from lib.settings import AciContainer, LocalService, Service
 from lib.webservice import Client, identity
 from tests.support.ground import BROKEN, Ground
-from tests.support.project import Env, eventually, free_port
+from tests.support.project import LIMIT_S, Env, eventually, free_port
 from tests.support.services import Load, bearer, keys, rows, url
 
 pytestmark = [
@@ -319,8 +319,8 @@ class TestUpdating:
             eventually(mark.exists)
             updated = pool.submit(let_go_after_the_update)
             ground.platform.services.deploy(second)
-            updated.result()
-            answer = asked.result()
+            updated.result(LIMIT_S)
+            answer = asked.result(LIMIT_S)
         assert answer.headers["X-Model-Version"] == str(held.model_version)
         assert answer.json()["result"] == pytest.approx(held.predictions)
 

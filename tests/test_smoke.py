@@ -241,7 +241,7 @@ def serve() -> Iterator[Callable[[Service], str]]:
     yield start
     for server, thread in servers:
         server.shutdown()
-        thread.join()
+        thread.join(60)
         server.server_close()
 
 

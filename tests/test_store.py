@@ -15,6 +15,7 @@ from lib.errors import ReleaseError
 from lib.files import digest
 from lib.platforms.blobs import Blobs
 from lib.platforms.local.store import Store
+from tests.support.project import LIMIT_S
 
 pytestmark = pytest.mark.quick
 
@@ -167,7 +168,7 @@ def test_a_thread_waits_for_its_turn_to_read_and_to_write(tmp_path: Path, statem
             waiting = pool.submit(statement, store, "DELETE FROM runs")
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=0.3)
-        waiting.result()
+        waiting.result(LIMIT_S)
 
 
 def test_a_writer_waits_for_another_transaction(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_writer_waits_for_another_transaction(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             writing.result(timeout=0.3)
         one.do("COMMIT")
-        writing.result()
+        writing.result(LIMIT_S)
         assert one.one("SELECT count(*) AS count FROM models") == {"count": 2}
 
 
@@ -192,7 +193,7 @@ def test_many_releases_can_open_a_new_workspace_at_once(tmp_path: Path) -> None:
     count = 8
 
     def open_one(place: int) -> None:
-        together.wait()
+        together.wait(LIMIT_S)
         with open_store(path) as store:
             add_model(store, "diabetes", place)
 
@@ -249,4 +250,4 @@ def test_a_release_waits_while_another_one_opens_the_workspace(tmp_path: Path) -
             waiting.result(timeout=0.3)
         assert not (tmp_path / "workspace.db").exists()
         os.close(opening)
-        waiting.result()
+        waiting.result(LIMIT_S)

@@ -107,4 +107,4 @@ def comments() -> Iterator[Comments]:
         thread.start()
         yield kept
         server.shutdown()
-        thread.join()
+        thread.join(60)

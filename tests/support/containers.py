@@ -94,7 +94,7 @@ def podman(folder: Path, *options: str, **environment: str) -> Iterator[str]:
         yield f"unix://{place}"
     finally:
         process.terminate()
-        process.wait()
+        process.wait(60)
 
 
 @contextlib.contextmanager

@@ -78,4 +78,4 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self.ended.set()
         for thread in self.threads:
-            thread.join()
+            thread.join(60)

@@ -4,6 +4,7 @@ What is forked is as good as new: it has its own arguments, folder, environment 
 interpreter does. It needs Linux.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -76,17 +77,18 @@ class Python:
     """A process that has imported modules, and forks. It ends with the one that started it."""
 
     def __init__(self, modules: Iterable[str]) -> None:
-        home = tempfile.mkdtemp(prefix="home-of-imports-")
+        self.home = tempfile.TemporaryDirectory(prefix="home-of-imports-")
         self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.warm", str(theirs.fileno()), *modules],
                 cwd=ROOT,
-                env=os.environ | {"HOME": home},
+                env=os.environ | {"HOME": self.home.name},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
+        atexit.register(self.close)
 
     def start(
         self, arguments: Iterable[str], folder: Path, environment: dict[str, str], output: int, leashed: bool = False
@@ -109,7 +111,8 @@ class Python:
     def close(self) -> None:
         """End it."""
         self.requests.close()
-        self.process.wait()
+        self.process.wait(60)
+        self.home.cleanup()
 
 
 class Server:
