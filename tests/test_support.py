@@ -1,4 +1,4 @@
-"""What tests start by a fork is as good as a new process."""
+"""A fork of a warm process (tests/support/warm.py) behaves like a new process."""
 
 import json
 import os

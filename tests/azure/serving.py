@@ -1,4 +1,4 @@
-"""Containers of services: Azure's own inference server in a process of its own on 127.0.0.1, and their replacement."""
+"""Containers of services: Azure's own inference server in a separate process on 127.0.0.1, and their replacement."""
 
 import functools
 import http.client
@@ -27,7 +27,7 @@ CRASH = "def init():\n    raise RuntimeError({message!r})\n\n\ndef run(data):\n 
 
 @functools.cache
 def python() -> warm.Python:
-    """Return a Python that has imported what a server imports before it reads its settings, and what models need."""
+    """Return a Python that has imported scikit-learn and the server's modules that read no settings when imported."""
     return warm.Python([*SERVER, "gunicorn.app.wsgiapp", "joblib", "sklearn.linear_model"])
 
 

@@ -1,4 +1,4 @@
-"""A page in a real browser: what it made of it, and how it looks."""
+"""A page in a real browser: its elements, and a picture of it."""
 
 import subprocess
 import tempfile

@@ -36,7 +36,7 @@ network_backend = "netavark"
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers at `host`. `registry_port` is where it speaks to a registry without TLS."""
+    """An engine that answers at `host`. On `registry_port` it accepts a registry without TLS."""
 
     host: str
     base: str
@@ -52,7 +52,7 @@ class Engine:
 
 @contextlib.contextmanager
 def engine(folder: Path) -> Iterator[Engine]:
-    """Give an engine. Skips the test where there is none."""
+    """Yield an engine. Skips the test if there is none."""
     port = free_port()
     if host := answering():
         yield Engine(host, "docker.io/library/python:3.11-slim", "docker.io/library/haproxy:3.2-alpine", port)
@@ -68,7 +68,7 @@ def engine(folder: Path) -> Iterator[Engine]:
 
 
 def answering() -> str | None:
-    """Return the address of the engine that this machine has, where it is not Podman's of another test."""
+    """Return the address of this machine's engine, unless another test started it."""
     from lib.platforms.local.containers.engine import address
 
     try:
@@ -79,7 +79,7 @@ def answering() -> str | None:
 
 @contextlib.contextmanager
 def podman(folder: Path, *options: str, **environment: str) -> Iterator[str]:
-    """Start Podman's service with settings of its own, and give its address."""
+    """Start Podman's service with separate settings, and yield its address."""
     conf = folder / "containers.conf"
     conf.write_text(SETTINGS)
     place = folder / "podman.sock"
@@ -120,7 +120,7 @@ def has(folder: Path, image: str) -> bool:
 
 
 def run(folder: Path, *command: str) -> None:
-    """Run a program with the settings of the tests' Podman; its output is told where it fails."""
+    """Run a program with the settings of the tests' Podman. If it fails, the error has its output."""
     done = subprocess.run(command, env=given(folder), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-1000:]}"
 

@@ -91,7 +91,7 @@ class RunsContract:
 
 
 class ModelsContract:
-    """What every platform does with models, and with the pointer to the one in production."""
+    """What every platform does with models, and with the production pointer."""
 
     def test_a_registered_model_is_found_with_its_lineage(self, ground: Ground, version_1: ModelVersion) -> None:
         assert version_1.version == 1

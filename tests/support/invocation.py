@@ -1,4 +1,4 @@
-"""`invoke` as tests start it: forked from a process that has imported what it imports, or a new one."""
+"""Start `invoke` for a test: as a fork of a process that has already imported its libraries, or as a new process."""
 
 import functools
 import os

@@ -9,7 +9,7 @@ import pytest
 
 
 def needed(program: str) -> str:
-    """Return where a program is. Where it is not, the test is skipped; in CI, which installs it, the test fails."""
+    """Return a program's path. Without the program the test is skipped, but fails in CI, which installs it."""
     places = [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", str(Path(sys.executable).parent)]
     found = shutil.which(program, path=os.pathsep.join(places))
     if found is None:
@@ -18,7 +18,7 @@ def needed(program: str) -> str:
 
 
 def missing(what: str) -> None:
-    """Skip a test for what this machine lacks; fail it in CI, so that nothing is left out there in silence."""
+    """Skip a test for what this machine lacks; fail it in CI, so that CI silently skips nothing."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

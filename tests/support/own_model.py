@@ -55,7 +55,7 @@ def run(project: Project, step: Step) -> None:
 
 
 def follow(project: Project, until: Callable[[Step], bool] = lambda _step: False) -> None:
-    """Do what the page says, as far as wanted."""
+    """Do what the page says, up to the first step for which `until` is true."""
     for step in steps():
         if until(step):
             return

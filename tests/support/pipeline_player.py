@@ -1,4 +1,4 @@
-"""Plays a pipeline as its CI system would: each job on a machine of its own, with only what the pipeline carries over.
+"""Plays a pipeline as its CI system would: each job on a separate machine, with only what the pipeline carries over.
 
 What the pipelines use of their systems is here as it behaves there; whatever else they use is an error. The line that
 makes the environment links this one instead, as CI makes it anew elsewhere.
@@ -91,7 +91,7 @@ class System:
         self.runs = 0
 
     def keep(self, kind: str, name: str, content: Path) -> Path:
-        """Copy a file or folder to where it outlives the machine."""
+        """Copy a file or folder to a place that outlives the machine."""
         kept = self.folder / kind / name
         shutil.rmtree(kept, ignore_errors=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ class System:
         return kept
 
     def restore(self, key: str, prefix: str, place: Path) -> str:
-        """Restore a cache, the one of this key or the newest with the prefix, and return its key."""
+        """Restore the cache of this key, or the newest with the prefix, and return its key."""
         found = [name for name in self.caches if name == key or (prefix and name.startswith(prefix))]
         chosen = key if key in self.caches else found[-1] if found else ""
         if chosen:
@@ -153,7 +153,7 @@ class Run:
         self.artifacts: dict[str, Path] = {}
 
     def go_on(self, *approved: str, until: str = "") -> "Run":
-        """Play the jobs that can run now, those of guarded environments only where they are approved."""
+        """Play the jobs that can run now, those of guarded environments only if they are approved."""
         for name, job in self.system.jobs().items():
             if self.result(name) not in ("", "waiting"):
                 continue
@@ -184,7 +184,7 @@ class Run:
             machine.throw_away()
 
     def result(self, name: str) -> str:
-        """Return what became of a job, empty where it has not been looked at."""
+        """Return a job's result, empty if it was not considered yet."""
         return self.jobs[name].result if name in self.jobs else ""
 
     @property
@@ -325,7 +325,7 @@ class Github(System):
 
 
 def look(path: str, context: Yaml) -> Any:
-    """Follow a path; what is not there is empty."""
+    """Follow a path; a missing part is empty."""
     found: Any = context
     for name in path.split("."):
         found = found.get(name, "") if isinstance(found, dict) else ""
@@ -459,7 +459,7 @@ class AzurePipelines(System):
 
 
 class Lenient(dict[str, str]):
-    """What is not there is empty."""
+    """Missing properties are empty."""
 
     def __missing__(self, _name: str) -> str:
         return ""

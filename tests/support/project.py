@@ -99,7 +99,7 @@ class Project:
 
 
 class AzureProject(Project):
-    """A copy of this project with a workspace of its own on the loopback Azure."""
+    """A copy of this project with a separate workspace on the loopback Azure."""
 
     imported = invocation.AZUREML
 
@@ -230,7 +230,7 @@ def eventually(condition: Callable[[], object], limit_s: float = LIMIT_S) -> Non
 
 
 def only_the_services_run(project: Project) -> None:
-    """Wait until no process but those of the two services is left of the project."""
+    """Wait until only the two services' processes of the project remain."""
     services = {server(project, "aci"), server(project, "aks")}
     assert len(services) == 2
     eventually(lambda: set(processes(project).values()) <= services)
@@ -238,7 +238,7 @@ def only_the_services_run(project: Project) -> None:
 
 @contextlib.contextmanager
 def changed(project: Project, name: str, old: str | None, new: str) -> Iterator[None]:
-    """Replace text in a file, or all of it where `old` is None, and put it back as it was."""
+    """Replace text in a file, or all of it if `old` is None, and put it back as it was."""
     path = project.root / name
     before = path.read_bytes() if path.exists() else None
     try:

@@ -27,7 +27,7 @@ class Terminal:
             return True
         try:
             more = os.read(self.descriptor, 10000)
-        except OSError:  # how a terminal tells that its program has ended
+        except OSError:  # its program has ended
             return False
         self.shown += more.decode(errors="replace").replace("\r\n", "\n")
         return bool(more)

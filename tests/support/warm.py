@@ -1,7 +1,7 @@
-"""Python processes without the second or five that their imports take: forked from a process that has done them.
+"""Fork Python processes from a process that has already imported their libraries: this saves up to five seconds each.
 
-What is forked is as good as new: it has its own arguments, folder, environment and output, and ends as every
-interpreter does. It needs Linux.
+A fork behaves like a new process: it has its own arguments, folder, environment and output, and ends as an interpreter
+does (tests/test_support.py compares the two). It needs Linux.
 """
 
 import atexit
@@ -74,7 +74,7 @@ class Process:
 
 
 class Python:
-    """A process that has imported modules, and forks. It ends with the one that started it."""
+    """A process that has imported modules, and forks. It ends with its parent."""
 
     def __init__(self, modules: Iterable[str]) -> None:
         self.home = tempfile.TemporaryDirectory(prefix="home-of-imports-")
@@ -95,7 +95,7 @@ class Python:
     ) -> tuple[int, socket.socket]:
         """Start what `python ARGUMENTS` would: `-m MODULE` or a script. Both outputs go to a descriptor.
 
-        What is leashed has a session of its own, and is killed if this process ends before.
+        A leashed process leads a new session, and is killed when this one ends.
         """
         request = {
             "arguments": [*arguments],
@@ -124,7 +124,7 @@ class Server:
         self.places: list[Place] = []
 
     def warm(self, modules: Iterable[str]) -> None:
-        """Import modules. Those of this repository only bring the packages that they need: each project has its own."""
+        """Import modules, then forget those of this repository: each project imports its own copy of lib/."""
         for name in modules:
             importlib.import_module(name)
         for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
@@ -168,12 +168,12 @@ class Server:
     def end(self, descriptor: int) -> None:
         """Report the exit code of a process that has ended."""
         pid, status, _ = self.running.pop(descriptor)
-        with status, contextlib.suppress(OSError):  # nobody may want to know it any more
+        with status, contextlib.suppress(OSError):  # whoever asked for it may have ended
             status.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
         os.close(descriptor)
 
     def close(self) -> None:
-        """Whoever started us has gone: end, with what is leashed."""
+        """The parent has ended: kill the leashed processes, and end."""
         for pid, _, leashed in self.running.values():
             if leashed:
                 with contextlib.suppress(ProcessLookupError):
@@ -182,7 +182,7 @@ class Server:
 
 
 def at_home() -> Iterator[Place]:
-    """Yield what modules worked out from the home folder when they were imported, without that folder."""
+    """Yield the module variables that hold a path in the home folder, with the rest of that path."""
     home = os.environ["HOME"]
     for module in sys.modules.values():
         for name, value in vars(module).items():
@@ -191,7 +191,7 @@ def at_home() -> Iterator[Place]:
 
 
 def become(request: dict[str, Any], output: int) -> None:
-    """Be what was asked for: folder, environment, output and session."""
+    """Take on the folder, environment, output and session of a request."""
     if request["leashed"]:
         os.setsid()
     os.dup2(output, 1)
