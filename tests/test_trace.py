@@ -220,15 +220,21 @@ EDITED = ("model/train.py", "np.asarray(data)).tolist()", "np.asarray(data) + 1)
 
 
 def test_a_model_that_is_edited_here_is_not_blamed_on_the_service(released: Project, tmp_path: Path) -> None:
+    path, image = released.root / "artifacts/local/image.json", record(released, "image.json")
+    later = image | {"digest": "0" * 64, "created_at": "2999-01-01T00:00:00+00:00"}
     with changed(released, *EDITED):
         recorded = trace(released, "--verify")
+        with spoiled(path, json.dumps(later).encode()):
+            of_another_image = trace(released, "--verify")
         (released.root / "artifacts").rename(tmp_path / "artifacts")
         unrecorded = trace(released, "--verify")
         (tmp_path / "artifacts").rename(released.root / "artifacts")
-    assert not [link for link in [*recorded.values(), *unrecorded.values()] if link["faults"]]
+    links = [*recorded.values(), *of_another_image.values(), *unrecorded.values()]
+    assert not [link for link in links if link["faults"]]
     reason = "because model/ here differs from the code of version 1"
     assert recorded["service"]["facts"]["compared_with"] == f"image.json, {reason}"
     assert unrecorded["service"]["facts"]["compared_with"] == f"nothing, {reason}"
+    assert of_another_image["service"]["facts"]["compared_with"] == f"nothing, {reason}"
 
 
 def test_an_answer_that_differs_from_the_images_record_is_named(released: Project) -> None:
