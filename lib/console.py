@@ -27,9 +27,10 @@ def reporting_errors(afterwards: str = "the next `invoke release` continues from
     """
     from lib.errors import INTERRUPTED, ReleaseError
     from lib.terminal import ci
+    from lib.terminal.output import until_closed
 
     try:
-        with ci.guarded():
+        with until_closed(), ci.guarded():
             yield
     except ReleaseError as error:
         raise failure(f"Error: {error}", error.exit_code) from None

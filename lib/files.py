@@ -1,5 +1,6 @@
 """Files that are written completely or not at all, and digests of files."""
 
+import codecs
 import contextlib
 import hashlib
 import os
@@ -8,7 +9,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.errors import SettingsError
+
 UNSETTLED_NS = 2_000_000_000  # more than the resolution of any file system's timestamps
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that a person edits: UTF-8, with or without a byte order mark.
+
+    Raises SettingsError that names the file, its line and the likely encoding.
+    """
+    content = path.read_bytes()
+    name = path.name if path.name.startswith(".") else f"{path.parent.name}/{path.name}"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise SettingsError(f"{name} is not UTF-8 text, probably UTF-16\nSave it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise SettingsError(f"{name}, line {line}: not UTF-8 text, probably Latin-1\nSave it as UTF-8") from None
 
 
 def write(path: Path, content: bytes, mode: int = 0o644) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lib.errors import ReleaseError, SettingsError
+from lib.files import read_text
 
 NAME = "conda_dependencies.yml"
 PATH = f"config/{NAME}"
@@ -26,7 +27,7 @@ def read(path: Path) -> CondaFile:
     """Read a conda file. Raises SettingsError if it has no valid dependencies."""
     import yaml
 
-    text = path.read_text()
+    text = read_text(path)
     try:
         dependencies: list[Any] = yaml.safe_load(text)["dependencies"]
         specs = [item.replace(" ", "") for item in dependencies if not isinstance(item, dict)]

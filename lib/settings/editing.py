@@ -10,6 +10,7 @@ from typing import Any
 
 from lib import files
 from lib.errors import SettingsError
+from lib.settings.env import read_dotenv
 from lib.settings.parsing import parse
 from lib.settings.questions import Answers
 
@@ -22,13 +23,11 @@ class SettingsFiles:
     """The content of the settings files, not validated. Raises SettingsError if a file cannot be parsed."""
 
     def __init__(self, root: Path) -> None:
-        from dotenv import dotenv_values
-
         problems: list[str] = []
         self.root = root
         self.workspace = parse(root / WORKSPACE, problems) or {}
         self.release = parse(root / RELEASE, problems) or {}
-        self.dotenv = dotenv_values(root / DOTENV)
+        self.dotenv = read_dotenv(root / DOTENV, problems)
         if problems:
             raise SettingsError("\n".join(problems))
 
@@ -61,7 +60,7 @@ class SettingsFiles:
         path = self.root / file
         if file == DOTENV and not path.exists():
             path = self.root / ".env.example"
-        return path.read_bytes().decode() if path.exists() else ""
+        return files.read_text(path) if path.exists() else ""
 
 
 def with_variable(text: str, name: str, value: str) -> str:

@@ -1,9 +1,12 @@
 """The variables of .env, which environment variables override: the platform's name, secrets, the VM."""
 
+import io
 import os
 from pathlib import Path
 from typing import Any, Literal
 
+from lib.errors import SettingsError
+from lib.files import read_text
 from lib.settings.fields import Secret, Struct
 
 KEY_LENGTH = 32
@@ -39,12 +42,36 @@ class Env(Struct, frozen=True):
     setup_declined: str | None = None  # an .env of version 0.1.0 may have it; ignored
 
 
+def read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
+    """Return the variables of .env; empty if there is none.
+
+    A line that is no NAME=VALUE is a problem: a release without it could go to another platform, or use other keys.
+    """
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    try:
+        text = read_text(path)
+    except FileNotFoundError:
+        return {}
+    except SettingsError as error:
+        problems.append(str(error).replace("\n", ": "))
+        return {}
+    for binding in parse_stream(io.StringIO(text)):
+        # Blank lines and comments belong to the text of the entry after them.
+        start = len(binding.original.string) - len(binding.original.string.lstrip())
+        number = binding.original.line + binding.original.string[:start].count("\n")
+        if binding.error or (binding.key and binding.value is None):
+            problems.append(f".env, line {number}: this is not NAME=VALUE, or a quote is not closed")
+    if problems:
+        return {}  # dotenv itself would only warn of a line, and leave it out
+    return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
+
+
 def read_env(path: Path, problems: list[str]) -> dict[str, Any]:
     """Return the values of .env and the environment. Secrets are wrapped at once, so that no message shows them."""
-    from dotenv import dotenv_values
-
     names = {name.upper() for name in Env.__struct_fields__}
-    values = {name: value for name, value in dotenv_values(path).items() if value}
+    values = {name: value for name, value in read_dotenv(path, problems).items() if value}
     values |= {name: value for name in names if (value := os.environ.get(name)) and value != _unset(name)}
     choices = ", ".join(sorted(names))
     problems += [f".env: unknown variable {name}: choose one of {choices}" for name in values.keys() - names]

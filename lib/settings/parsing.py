@@ -6,17 +6,22 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from lib.errors import SettingsError
+from lib.files import read_text
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 def parse(path: Path, problems: list[str]) -> dict[str, Any] | None:
     """Parse a JSON or TOML file. If that fails, add a problem and return None."""
     try:
-        content = path.read_bytes()
-        values = tomllib.loads(content.decode()) if path.suffix == ".toml" else msgspec.json.decode(content)
+        text = read_text(path)
+        values = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text)
         return msgspec.convert(values, dict[str, Any])
     except FileNotFoundError:
         problems.append(f"{path.parent.name}/{path.name} is missing: restore it from git")
+    except SettingsError as error:
+        problems.append(str(error).replace("\n", ": "))
     except (ValueError, msgspec.DecodeError) as error:
         problems.append(f"{path.parent.name}/{path.name} cannot be read: {error}")
     return None

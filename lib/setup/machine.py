@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.files import read_text
 from lib.platforms.base import Finding
 from lib.settings import conda
 
@@ -34,7 +35,7 @@ def packages(root: Path) -> Finding:
     """Check that the installed packages have the versions in requirements.txt."""
     from packaging.requirements import Requirement
 
-    pins = [Requirement(line) for line in (root / "requirements.txt").read_text().splitlines() if line[:1] not in " #"]
+    pins = [Requirement(line) for line in read_text(root / "requirements.txt").splitlines() if line[:1] not in " #"]
     needed = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
     wrong = [pin.name for pin in needed if not _is_installed(pin.name, str(pin.specifier))]
     if wrong:

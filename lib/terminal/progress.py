@@ -1,5 +1,6 @@
 """The progress of a release, line by line."""
 
+import os
 import sys
 
 from lib.release.graph import State
@@ -9,15 +10,20 @@ COLOURS |= {"ok": "32", "hint": "33", "fix": "31"}
 
 
 def colour(text: str, kind: str) -> str:
-    """Colour a word if the output is a terminal."""
-    return f"\033[{COLOURS[kind]}m{text}\033[0m" if sys.stdout.isatty() else text
+    """Colour a word if the output is a terminal, unless its user wants none (https://no-color.org)."""
+    return f"\033[{COLOURS[kind]}m{text}\033[0m" if _moves() and not os.environ.get("NO_COLOR") else text
+
+
+def _moves() -> bool:
+    """Return whether the output is a terminal that understands escape sequences."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class Progress:
     """Prints each step's state and log. On a terminal, a step's result replaces the line that says it is running."""
 
     def __init__(self) -> None:
-        self.live = sys.stdout.isatty()
+        self.live = _moves()
         self.running = ""
 
     def watch(self, state: State) -> None:
