@@ -13,6 +13,7 @@ STEP_HELP = {
     "force": "run it even if it is fresh",
     "only": "run no other step: exit 3 if an earlier step is not fresh",
 }
+DIRTY_HELP = {"dirty": "on Azure, deploy uncommitted files to production too"}
 SERVICE_HELP = {"service": "aci for the staging service, aks for the production service"}
 CONFIRM_HELP = {
     "yes": "do not ask for confirmation",
@@ -65,20 +66,20 @@ def aci(_: Invoke, only: bool = False, force: bool = False) -> None:
     bring("aci", only, force)
 
 
-@task(help=STEP_HELP)
-def aks(_: Invoke, only: bool = False, force: bool = False) -> None:
+@task(help=STEP_HELP | DIRTY_HELP)
+def aks(_: Invoke, only: bool = False, force: bool = False, dirty: bool = False) -> None:
     """Deploy the image to the production service, without losing a request."""
-    bring("aks", only, force)
+    bring("aks", only, force, dirty=dirty)
 
 
-@task(help=STEP_HELP | SERVICE_HELP)
-def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = False) -> None:
+@task(help=STEP_HELP | SERVICE_HELP | DIRTY_HELP)
+def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = False, dirty: bool = False) -> None:
     """Test a deployed service over HTTP. If production passes, the production pointer moves."""
-    bring({"aci": "aci_test", "aks": "test"}[one_of(service, ["aci", "aks"])], only, force)
+    bring({"aci": "aci_test", "aks": "test"}[one_of(service, ["aci", "aks"])], only, force, dirty=dirty)
 
 
-@task(help={"force": "run every step, fresh or not"})
-def release(_: Invoke, force: bool = False) -> None:
+@task(help={"force": "run every step, fresh or not"} | DIRTY_HELP)
+def release(_: Invoke, force: bool = False, dirty: bool = False) -> None:
     """Run every step that is out of date, from training to the tested production service."""
     from lib.release import graph
     from lib.release.steps import production
@@ -86,7 +87,7 @@ def release(_: Invoke, force: bool = False) -> None:
     from lib.terminal.progress import Progress
 
     progress = Progress()
-    with release_context("release", tell=progress.tell) as context:
+    with release_context("release", tell=progress.tell, dirty=dirty) as context:
         states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=progress.watch)
         revived = list(production.revive(context)) if states[-1].kind == "held" else []
         print("", *revived, tables.summary(context, states), sep="\n")
@@ -227,6 +228,19 @@ def keys(_: Invoke, service: str = "aks", new: str = "") -> None:
         for name, key in zip(KEY_NAMES, services.keys(settings), strict=True):
             current().mask(key.reveal())
             print(f"{name:<9} {key.reveal()}")
+
+
+@task(help={"name": "the service's name in config/release.toml"})
+def adopt(_: Invoke, name: str) -> None:
+    """Take over a service that someone else deployed. It keeps its address, keys and tags."""
+    from lib.errors import SettingsError
+
+    with release_context(locked_by="adopt") as context:
+        services = context.settings.release.services
+        names = {service.name: service for service in (services.aci, services.aks)}
+        if name not in names:
+            raise SettingsError(f"config/release.toml has no service {name}, it has {' and '.join(names)}")
+        print(context.platform.services.adopt(names[name]))
 
 
 @task(help=SERVICE_HELP | CONFIRM_HELP | {"service": "only this one: aci or aks"})

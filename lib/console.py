@@ -55,11 +55,15 @@ def failure(message: str, exit_code: int) -> Exit:
 
 @contextlib.contextmanager
 def release_context(
-    locked_by: str | None = None, on: str = "", tell: Callable[[str], None] = lambda _line: None
+    locked_by: str | None = None,
+    on: str = "",
+    tell: Callable[[str], None] = lambda _line: None,
+    dirty: bool = False,
 ) -> Iterator["Context"]:
     """Yield a Context; with `locked_by`, the name of a task, hold the workspace's lock meanwhile.
 
-    `on` overrides train.compute; `tell` gets the lines of a step's log.
+    `on` overrides train.compute; `tell` gets the lines of a step's log; `dirty` allows production to be deployed
+    from uncommitted files.
     """
     from lib import platforms, settings
     from lib.forks.client import Forks
@@ -77,17 +81,19 @@ def release_context(
         forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, forks)
         stack.callback(platform.close)
-        yield Context(loaded, platform, Records(loaded.records), forks, tell, prompts.ask)
+        if locked_by:
+            stack.enter_context(platform.locked(locked_by))
+        yield Context(loaded, platform, Records(loaded.records), forks, tell, prompts.ask, dirty)
 
 
-def bring(target: str, only: bool, force: bool, on: str = "") -> None:
+def bring(target: str, only: bool, force: bool, on: str = "", dirty: bool = False) -> None:
     """Update one step and the steps that it needs, and print the progress."""
     from lib.release import graph
     from lib.terminal import ci
     from lib.terminal.progress import Progress
 
     progress = Progress()
-    with release_context(target, on, progress.tell) as context:
+    with release_context(target, on, progress.tell, dirty) as context:
         states = graph.update(context, target, only, [target] if force else [], progress.watch)
         ci.current().output("held", "true" if graph.is_held_back(states) else "false")
 

@@ -14,7 +14,10 @@ from tests.support.project import LIMIT_S, AzureProject, Project, changed, error
 
 TOML = "config/release.toml"
 OTHER = "00000000-1111-4000-8000-00000000ffff"
-ORDER = "service principal of .env, then the Azure CLI's login, then signing in at a terminal"
+ORDER = (
+    "service principal of .env, then workload identity (OIDC in CI, or AZURE_FEDERATED_TOKEN_FILE), "
+    "then the Azure CLI's login, then managed identity, then signing in at a terminal"
+)
 PATH = os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if not Path(one, "az").exists())
 NO_PRINCIPAL = {"AZURE_CLIENT_ID": "", "AZURE_CLIENT_SECRET": "", "PATH": PATH}
 
@@ -127,7 +130,7 @@ def test_whoever_is_not_let_in_is_told_why(project: AzureProject, given: dict[st
     assert writes(project) == []
 
 
-@pytest.mark.parametrize(("fault", "said"), [("expired", "the login has expired"), ("none", "no valid login")])
+@pytest.mark.parametrize(("fault", "said"), [("expired", "the login has expired"), ("none", "no credentials")])
 def test_a_login_of_the_azure_cli_that_does_not_hold_is_told(
     project: AzureProject, cli: AzureCli, fault: str, said: str
 ) -> None:
@@ -138,6 +141,48 @@ def test_a_login_of_the_azure_cli_that_does_not_hold_is_told(
     found = error(project, "workspace", expect=1, env=cli.environment)
     assert said in found
     assert "`az login`" in found
+
+
+CI = {
+    "GitHub": {"ACTIONS_ID_TOKEN_REQUEST_URL": "{}/ci-token?api=1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "job"},
+    "Azure Pipelines": {
+        "SYSTEM_OIDCREQUESTURI": "{}/ci-token",
+        "SYSTEM_ACCESSTOKEN": "job",
+        "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": "release",
+    },
+}
+
+
+@pytest.mark.parametrize("system", CI)
+def test_a_ci_system_signs_in_without_a_secret_and_each_renewal_fetches_a_fresh_token(
+    project: AzureProject, system: str
+) -> None:
+    base = project.azure.base
+    variables = {name: value.format(base) for name, value in CI[system].items()} | {"AZURE_CLIENT_SECRET": ""}
+    said = project.invoke("workspace", env=variables)
+    assert f"signed in by workload identity {project.azure.identity.client}" in said
+    if system == "GitHub":  # a step that takes longer than a token holds
+        project.azure.forget_requests()
+        project.invoke("train", "--force", env=variables)
+        assert len(project.azure.requests(host="login", path="/token")) > 1
+    refused = error(project, "workspace", expect=1, env=variables | {next(iter(CI[system])): f"{base}/nowhere"})
+    assert "the CI system gives no identity token" in refused
+    project.azure.forget_requests()
+
+
+def test_a_managed_identity_is_used_and_any_other_answer_means_that_there_is_none(
+    project: AzureProject, cli: AzureCli
+) -> None:
+    none = project.azure.base  # it answers 404 in HTML
+    said = project.invoke("workspace", env=cli.environment | {"AZURE_POD_IDENTITY_AUTHORITY_HOST": none})
+    assert "signed in by the Azure CLI's login" in said
+    (cli.folder / "logged-in").unlink()
+    said = error(project, "workspace", expect=1, env=cli.environment | {"AZURE_POD_IDENTITY_AUTHORITY_HOST": none})
+    assert "the Azure CLI's login: " in said
+    assert "managed identity: this machine has none" in said
+    there = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"{none}/vm"}
+    assert "signed in by managed identity" in project.invoke("workspace", env=cli.environment | there)
+    project.azure.forget_requests()
 
 
 def test_signing_in_as_a_person_is_offered_on_a_terminal_alone(project: AzureProject) -> None:
@@ -232,6 +277,12 @@ def test_setup_checks_everything_on_azure_and_creates_nothing(project: AzureProj
     assert writes(project) == []
 
 
+def test_doctor_warns_if_nobody_has_decided_about_tls(project: AzureProject) -> None:
+    assert "clear text" not in project.invoke("doctor")
+    with changed(project, TOML, 'tls = "auto"', ""):
+        assert "service diabetes answers over http, with its keys in clear text" in project.invoke("doctor")
+
+
 def test_setup_says_a_fix_for_each_thing_that_is_missing(project: AzureProject) -> None:
     with changed(project, TOML, 'create = ["aks"]', "create = []"), changed(project, TOML, '"local"', '"cluster"'):
         said = project.invoke("setup", expect=2)
@@ -254,6 +305,7 @@ def test_setup_checks_names_by_the_rules_of_azure(project: AzureProject) -> None
     said = project.invoke("setup", expect=2, env=wrong)
     for value in wrong.values():
         assert f"{value!r} must be" in said
+    assert "'gruppe-süd' must be" in error(project, "workspace", expect=2, env={"AZURE_RESOURCE_GROUP": "gruppe-süd"})
     assert project.azure.requests() == []
 
 

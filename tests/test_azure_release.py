@@ -4,19 +4,21 @@ import json
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lib.webservice import Client
 from tests.azure.loopback import LoopbackAzure
 from tests.support.project import LIMIT_S, AzureProject, eventually
 
 TOML = "config/release.toml"
 RECORDS = "artifacts/azureml"
 # Requests by POST that only read.
-READS = r"(listkeys|runs:query|/batch/metadata|/token|metric/v2\.0.*/(list|full))$"
+READS = r"(listkeys|:query|/batch/metadata|/token|metric/v2\.0.*/(list|full))$"
 
 
 @pytest.fixture(scope="module")
@@ -141,20 +143,51 @@ def test_a_better_model_updates_the_service_in_place_and_a_worse_one_is_held(
     assert "held" in project.invoke("status")
 
 
-def test_a_version_that_crashes_is_put_back(azure_project: AzureProject, tmp_path: Path) -> None:
+def test_a_version_that_crashes_is_put_back_under_load(azure_project: AzureProject, tmp_path: Path) -> None:
     project = azure_project
     project.edit(TOML, "alpha = 0.05", "alpha = 5.0")
     project.invoke("release")
-    before = predict(project, tmp_path)
+    before, keys = predict(project, tmp_path), project.invoke("keys")
     project.edit(TOML, "alpha = 5.0", "alpha = 0.05")
     project.azure.fault("crash", "service diabetes$", message="no such tensor")
-    failed = project.invoke("release", expect=5)
-    assert "no such tensor" in failed
-    assert "Version 1 serves again" in failed
-    assert predict(project, tmp_path) == before
-    assert version_in_production(project) == "1"
-    project.invoke("release")
-    assert version_in_production(project) == "2"
+    body = json.dumps({"data": record(project, "image")["rows"][:1]}).encode()
+    with Clients(record(project, "aks_webservice")["scoring_uri"], keys.split()[1], body) as clients:
+        failed = project.invoke("release", expect=5)
+        assert "no such tensor" in failed
+        assert "Version 1 serves again" in failed
+        assert predict(project, tmp_path) == before
+        assert version_in_production(project) == "1"
+        assert clients.answers == {(200, "1")}
+        project.invoke("release")
+        assert version_in_production(project) == "2"
+    assert clients.answers == {(200, "1"), (200, "2")}
+    assert project.invoke("keys") == keys
+
+
+class Clients:
+    """Asks a service again and again, and keeps each kind of answer: status and version."""
+
+    def __init__(self, uri: str, key: str, body: bytes) -> None:
+        self.client, self.body = Client(uri, key), body
+        self.answers: set[tuple[int, str]] = set()
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.ask)
+
+    def ask(self) -> None:
+        while not self.ended.wait(0.05):  # leaves the processor to the release
+            try:
+                answer = self.client.ask(self.body)
+                self.answers.add((answer.status, answer.headers.get("X-Model-Version", "")))
+            except OSError as error:
+                self.answers.add((0, str(error)))
+
+    def __enter__(self) -> "Clients":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join()
 
 
 @pytest.mark.parametrize("moment", ["localrun", "/packages", "/services"])
@@ -183,3 +216,29 @@ def test_destroy_removes_what_was_made_and_asks_for_production(azure_project: Az
     assert "Nothing to be removed" in project.invoke("destroy", "--yes")
     assert project.azure.state()["workspaces"]
     assert "missing" in project.invoke("status") or "stale" in project.invoke("status")
+
+
+# All but the sign-in and the storage, whose clients repeat requests by themselves, and what a run reports of itself.
+REPEATABLE = r"^(?!.*/events$)\w+ (management\.azure\.com|[\w.]+\.azureml\.(ms|net))/.*/workspaces/{}(/|$)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "options"),
+    [("throttle", {"retry_after_s": 0}), ("error", {"status": 503}), ("reset", {})],
+    ids=["429", "503", "reset"],
+)
+def test_a_release_in_which_each_request_fails_once(
+    azure_project: AzureProject, fault: str, options: dict[str, int]
+) -> None:
+    project = azure_project
+    project.azure.fault(fault, REPEATABLE.format(project.workspace), times=0, each=True, **options)
+    try:
+        project.invoke("release")
+    finally:
+        project.azure.forget_faults()
+    assert version_in_production(project) == "1"
+    state = next(one for scope, one in project.azure.state()["workspaces"].items() if scope.endswith(project.workspace))
+    assert sorted(state["services"]) == ["diabetes", "diabetes-staging"]
+    assert [one for one in state["models"] if one.startswith("diabetes:")] == ["diabetes:1"]
+    assert "Nothing to do" in project.invoke("release")

@@ -169,12 +169,12 @@ def test_a_run_by_hand_goes_as_far_as_it_is_said(
     assert system.wanted(run, system.jobs()["production"]) == wanted
 
 
-def test_only_the_comment_may_write(tmp_path: Path) -> None:
+def test_only_the_comment_may_write_and_the_other_jobs_may_prove_who_they_are(tmp_path: Path) -> None:
     pipeline = Github(ROOT, tmp_path).pipeline()
     assert pipeline["permissions"] == {"contents": "read"}
-    assert {name: job["permissions"] for name, job in pipeline["jobs"].items() if "permissions" in job} == {
-        "comment": {"contents": "read", "pull-requests": "write"}
-    }
+    permissions = {name: job["permissions"] for name, job in pipeline["jobs"].items()}
+    assert permissions.pop("comment") == {"contents": "read", "pull-requests": "write"}
+    assert list(permissions.values()) == [{"contents": "read", "id-token": "write"}] * len(ALL)
     assert [name for name, job in pipeline["jobs"].items() if "timeout-minutes" not in job] == []
 
 

@@ -10,6 +10,7 @@ A platform is mechanism only; which step comes next is decided elsewhere. Every 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -245,6 +246,12 @@ class Services(Protocol):
         the key, UnhealthyError if the running service does not change its keys.
         """
 
+    def adopt(self, service: Service) -> str:
+        """Take over a service that someone else deployed, and return a description. It keeps serving as it does.
+
+        Idempotent. Raises ReleaseError if the service does not exist, RefusedError if it cannot be taken over.
+        """
+
     def stop(self, service: Service) -> None:
         """Stop a service. Idempotent: nothing happens if it does not run."""
 
@@ -252,12 +259,14 @@ class Services(Protocol):
 class Platform(Protocol):
     """One workspace of one platform.
 
-    `computes` are the computes that it can train on. `stop_deletes` says whether stopping a service deletes it.
+    `computes` are the computes that it can train on. `stop_deletes` says whether stopping a service deletes it,
+    `committed_only` whether production is deployed from committed files only.
     """
 
     name: str
     computes: tuple[Compute, ...]
     stop_deletes: bool
+    committed_only: bool
 
     @property
     def runs(self) -> Runs:
@@ -277,6 +286,18 @@ class Platform(Protocol):
 
     def check(self) -> Iterator[Finding]:
         """Check what a release will need. Changes nothing; yields findings instead of raising."""
+
+    def locked(self, task: str) -> AbstractContextManager[None]:
+        """Hold the workspace's lock for a task, against releases on other machines.
+
+        Raises RefusedError with its present holder, and since when.
+        """
+
+    def preflight(self, tell: Tell) -> None:
+        """Check before a training what would stop its release at the end; pass warnings to `tell`. Changes nothing.
+
+        Raises RefusedError for a resource that belongs to others, SettingsError for one of the wrong kind.
+        """
 
     def workspace(self) -> str:
         """Get the workspace, or create it if the settings allow that, and return a description."""

@@ -64,7 +64,13 @@ class Settings(Struct, frozen=True):
     def of_platform(self, service: Service) -> dict[str, Any]:
         """Return the settings of a service that have an effect on this platform and its engine."""
         fields = msgspec.structs.asdict(getattr(service, self.env.platform))
-        return {name: value for name, value in fields.items() if name != "container" or self.containers}
+        # Services from before there were TLS settings must stay as they are.
+        unset = [name for name, value in fields.items() if name.startswith("tls") and value is None]
+        return {
+            name: value
+            for name, value in fields.items()
+            if name not in unset and (name != "container" or self.containers)
+        }
 
     @property
     def containers(self) -> bool:

@@ -24,11 +24,17 @@ class AksWebservice(Struct, frozen=True):
 
 
 class AciContainer(Struct, frozen=True, tag="aci"):
-    """A service on Azure Container Instances; an empty location means that of the workspace."""
+    """A service on Azure Container Instances; an empty location means that of the workspace.
+
+    `tls` is "custom" (the certificate of .env, for the name `tls_host`) or "none". Without it, the address is http, and
+    `invoke doctor` warns.
+    """
 
     cpu_cores: Above0 = 1.0
     memory_gb: Above0 = 1.0
     location: str = ""
+    tls: Literal["custom", "none"] | None = None
+    tls_host: str | None = None
 
 
 class Autoscale(Struct, frozen=True):
@@ -40,12 +46,17 @@ class Autoscale(Struct, frozen=True):
 
 
 class AksContainers(Struct, frozen=True, tag="aks"):
-    """A service on an AKS cluster, with a fixed number of replicas or `autoscale`."""
+    """A service on an AKS cluster, with a fixed number of replicas or `autoscale`.
+
+    `tls` is as for ACI, or "auto": a new cluster gets Microsoft's certificate. All services of a cluster share it.
+    """
 
     cpu_cores: Above0 = 0.5
     memory_gb: Above0 = 1.0
     replicas: Positive = 2
     autoscale: Autoscale | None = None
+    tls: Literal["auto", "custom", "none"] | None = None
+    tls_host: str | None = None
 
 
 class Cluster(Struct, frozen=True):
@@ -67,9 +78,15 @@ class AksCluster(Struct, frozen=True):
 
 
 class Azureml(Struct, frozen=True):
-    """Azure ML. `create` lists what a release may create, since it costs money: workspace, cluster, aks."""
+    """Azure ML. `create` lists what a release may create, since it costs money: workspace, cluster, aks.
+
+    `owner` distinguishes this release's resources from those of another release of the same model. `tags` are set on
+    the resources that a release creates, as company policies may require.
+    """
 
     create: list[Literal["workspace", "cluster", "aks"]] = msgspec.field(default_factory=list)
+    owner: str = ""
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
     vm: ComputeName = "training-vm"
     cluster: Cluster = Cluster()
     aks: AksCluster = AksCluster()

@@ -11,6 +11,8 @@ from lib.settings.fields import Secret, Struct
 
 KEY_LENGTH = 32
 SECRETS = ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY", "AZURE_CLIENT_SECRET", "VM_PASSWORD", "REGISTRY_PASSWORD")
+# In CI and in some clusters, one of these replaces the secret.
+WORKLOAD_IDENTITY = ("AZURE_FEDERATED_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_URL", "SYSTEM_OIDCREQUESTURI")
 SIGN_IN = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 
@@ -30,6 +32,11 @@ class Env(Struct, frozen=True):
     azure_resource_group: str | None = None
     azure_workspace_name: str | None = None
     azure_location: str | None = None
+    azureml_current_cloud: Literal["AzureCloud", "AzureUSGovernment", "AzureChinaCloud"] = "AzureCloud"
+    aci_tls_certificate_file: str | None = None
+    aci_tls_key_file: str | None = None
+    aks_tls_certificate_file: str | None = None
+    aks_tls_key_file: str | None = None
     vm_resource_id: str | None = None
     vm_host: str | None = None
     vm_user: str | None = None
@@ -40,6 +47,12 @@ class Env(Struct, frozen=True):
     vm_folder: str = ".invoke-release"
     vm_silence_s: str = "60"
     setup_declined: str | None = None  # an .env of version 0.1.0 may have it; ignored
+
+    @property
+    def scoring_keys(self) -> tuple[str, str]:
+        """The keys that services must accept; an empty string for each that is not set."""
+        primary, secondary = self.scoring_key_primary, self.scoring_key_secondary
+        return primary.reveal() if primary else "", secondary.reveal() if secondary else ""
 
 
 def read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
@@ -85,7 +98,8 @@ def read_env(path: Path, problems: list[str]) -> dict[str, Any]:
     present = [name for name in SIGN_IN if values.get(name)]
     # A tenant alone is valid: it selects the tenant of the Azure CLI's login.
     needed = values.get("PLATFORM") == "azureml" and present not in ([], ["AZURE_TENANT_ID"])
-    if needed and (absent := [name for name in SIGN_IN if name not in present]):
+    required = SIGN_IN[:2] if any(os.environ.get(name) for name in WORKLOAD_IDENTITY) else SIGN_IN
+    if needed and (absent := [name for name in required if name not in present]):
         problems.append(f".env: {' and '.join(absent)} must be set too, like {' and '.join(present)}")
     return {
         name.lower(): Secret(value) if name in SECRETS else value for name, value in values.items() if name in names

@@ -1,6 +1,7 @@
 """Azure Active Directory: tokens for the one service principal and the one person that may sign in."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, jsonify, request
@@ -12,6 +13,9 @@ from tests.azure.web import issue, state
 web = Blueprint("aad", __name__)
 LOGIN = "https://login.microsoftonline.com"
 LIFETIME_S = 3600
+SHORT_S = 300  # clients renew tokens five minutes before they end: these, for each request
+CI_LIFETIME_S = 5
+ci_tokens: dict[str, float] = {}  # each with its end; a token is good for one exchange
 
 
 @web.get("/common/discovery/instance")
@@ -43,6 +47,13 @@ def configuration(tenant: str) -> Any:
     }
 
 
+def ci_token() -> str:
+    """Return a new identity token of a CI system, which holds for a few seconds."""
+    made = issue({"sub": "repo:someone/release:ref:refs/heads/main", "jti": new_id()})
+    ci_tokens[made] = time.monotonic() + CI_LIFETIME_S
+    return made
+
+
 @web.post("/<tenant>/oauth2/v2.0/token")
 def token(tenant: str) -> Any:
     """Exchange a client's secret or a person's refresh token for an access token."""
@@ -55,30 +66,40 @@ def token(tenant: str) -> Any:
         if form.get("refresh_token") != identity.secret:
             return refuse(answer(Fault("expired-login"), tenant, ""))
         return grant({"upn": identity.person, "idtyp": "user"}) | {"refresh_token": identity.secret}
-    if form.get("client_id") != identity.client:
+    return sign_in_client(tenant, form)
+
+
+def sign_in_client(tenant: str, form: Mapping[str, str]) -> Any:
+    """Exchange a client's secret, or a CI system's token for it, for an access token."""
+    claims = {"appid": state.identity.client, "idtyp": "app"}
+    if form.get("client_id") != state.identity.client:
         return refuse(answer(Fault("wrong-client"), tenant, form.get("client_id", "")))
-    if form.get("client_secret") != identity.secret:
+    if assertion := form.get("client_assertion"):
+        if ci_tokens.pop(assertion, 0.0) < time.monotonic():
+            return refuse((401, "invalid_client", 700024, "Client assertion is not within its valid time range."))
+        return grant(claims, SHORT_S)
+    if form.get("client_secret") != state.identity.secret:
         return refuse(answer(Fault("wrong-secret"), tenant, form.get("client_id", "")))
-    return grant({"appid": identity.client, "idtyp": "app"})
+    return grant(claims)
 
 
-def grant(claims: dict[str, Any]) -> dict[str, Any]:
+def grant(claims: dict[str, Any], lifetime_s: int = LIFETIME_S, scope: str = "") -> dict[str, Any]:
     """Return a token for whatever resource was asked for."""
     now = int(time.time())
-    scope = request.form.get("scope", "")
+    scope = scope or request.form.get("scope", "")
     claims = claims | {
         "aud": scope.split("/.default", maxsplit=1)[0],
         "iss": f"https://sts.windows.net/{state.identity.tenant}/",
         "iat": now,
         "nbf": now,
-        "exp": now + LIFETIME_S,
+        "exp": now + lifetime_s,
         "tid": state.identity.tenant,
         "oid": "0b1ec7ed-0000-4000-8000-00000000a0a4",
     }
     return {
         "token_type": "Bearer",
-        "expires_in": LIFETIME_S,
-        "ext_expires_in": LIFETIME_S,
+        "expires_in": lifetime_s,
+        "ext_expires_in": lifetime_s,
         "access_token": issue(claims),
     }
 

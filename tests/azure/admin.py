@@ -1,9 +1,11 @@
 """For tests and people, on loopback: the log of requests, faults, and what there is."""
 
+import time
 from typing import Any
 
-from flask import Blueprint, current_app, jsonify, request
+from flask import Blueprint, current_app, g, jsonify, request
 
+from tests.azure import aad, compute
 from tests.azure.faults import REQUESTS, THINGS
 from tests.azure.web import body, state
 
@@ -69,6 +71,44 @@ def add_workspace() -> Any:
     given = body()
     state.group(given["group"], given["location"])
     return {"scope": state.workspace(given["name"], given["group"], given["location"]).scope}
+
+
+@web.post("/computes")
+def add_compute() -> Any:
+    """Put a compute target into a workspace, as if somebody had made it."""
+    given = body()
+    g.workspace = next(one for one in state.workspaces.values() if one.name == given["workspace"])
+    made = compute.describe(given["name"], {"properties": {"resourceId": "/its/own"}, "tags": {}}, given["kind"])
+    made["properties"]["provisioningState"] = "Succeeded"
+    g.workspace.computes[given["name"]] = made
+    return {}
+
+
+@web.post("/services")
+def set_service() -> Any:
+    """Change the record of a service, as Azure or somebody else might: its state, its tags, or a whole new one."""
+    given = body()
+    found = next(one for one in state.workspaces.values() if one.name == given["workspace"])
+    found.services.setdefault(given["name"], {}).update(given["record"])
+    return {}
+
+
+@web.route("/ci-token", methods=["GET", "POST"])
+def ci_token() -> Any:
+    """Return an identity token, as the CI systems do to whoever has their job's secret."""
+    if request.headers.get("Authorization") != "Bearer job":
+        return {"error": "unauthorized"}, 401
+    made = aad.ci_token()
+    return {"value": made, "oidcToken": made}
+
+
+@web.get("/vm/metadata/identity/oauth2/token")
+def managed_identity() -> Any:
+    """Return a token, as the metadata service of a VM does."""
+    if request.headers.get("Metadata") != "true":
+        return {"error": "bad_request"}, 400
+    made = aad.grant({"appid": state.identity.client, "idtyp": "app"}, scope=request.args["resource"])
+    return {"access_token": made["access_token"], "expires_on": str(int(time.time()) + made["expires_in"])}
 
 
 @web.get("/state")

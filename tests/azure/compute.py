@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Record] = {
         "errors": None,
     },
     "VirtualMachine": {"virtualMachineSize": "Standard_DS3_v2", "address": "127.0.0.1", "sshPort": 22},
+    "Kubernetes": {"namespace": "default", "defaultInstanceType": None, "instanceTypes": None},
     "AKS": {
         "agentCount": 3,
         "agentVmSize": "Standard_D3_v2",

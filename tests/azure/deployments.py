@@ -1,6 +1,9 @@
 """Deployments: how a service comes to serve what its record says, and what becomes of it where that fails."""
 
+import json
+import secrets
 import threading
+import time
 
 from tests.azure import images
 from tests.azure.contents import BuildError, Contents
@@ -12,6 +15,12 @@ from tests.azure.state import Record, State, Workspace
 from tests.azure.web import current, workspace
 
 CRASHED = {"ACI": "AciDeploymentFailed", "AKS": "KubernetesDeploymentFailed"}
+PERIOD_S = 0.05
+UNSCHEDULABLE = (
+    "Couldn't schedule because the kubernetes cluster didn't have available resources after trying for 00:05:00. "
+    "You can address this error by either adding more nodes, changing SKU of your nodes or changing the resource "
+    "requirements of your service. Please refer to https://aka.ms/debugimage#container-cannot-be-scheduled."
+)
 CRASH = (
     "Your container application crashed. This may be caused by errors in your scoring file's init() function. "
     "Please check the logs for your container instance: {name}. "
@@ -19,35 +28,45 @@ CRASH = (
 )
 
 
-def begin_rollout(service: Record, kind: str, update: bool) -> Operation:
+def begin_rollout(service: Record, kind: str) -> Operation:
     """Let a service serve what its record says, in a thread of its own."""
     operation = begin(workspace, kind, f"{workspace.scope}/services/{service['name']}")
     workspace.serving.setdefault(service["name"], Serving())
     service |= {"state": "Transitioning", "error": None}
-    threading.Thread(target=roll_out, args=(*current(), service, operation, update), daemon=True).start()
+    threading.Thread(target=roll_out, args=(*current(), service, operation), daemon=True).start()
     return operation
 
 
-def roll_out(state: State, where: Workspace, service: Record, operation: Operation, update: bool) -> None:
+def roll_out(state: State, where: Workspace, service: Record, operation: Operation) -> None:
     """Build, start, and take over."""
     name = service["name"]
-    fault = state.faults.take(f"service {name}", "failed", "never-ending", "crash", "quota")
+    fault = state.faults.take(f"service {name}", "failed", "never-ending", "crash", "quota", "unschedulable")
+    if state.faults.take(f"service {name}", "new-keys"):
+        service["keys"] = {kind: secrets.token_urlsafe(24) for kind in service["keys"]}
+    while state.faults.holds(f"service {name}", "paused"):
+        time.sleep(PERIOD_S)
     if fault and fault.kind == "never-ending":
         operation.hangs, operation.stage = True, "DeployService"
         return
     try:
         contents = find_contents(state, where, service, operation)
     except BuildError as error:
-        fail(service, operation, problem("EnvironmentBuildFailed", f"The image could not be built:\n{error}"), update)
+        fail(service, operation, problem("EnvironmentBuildFailed", f"The image could not be built:\n{error}"))
         return
     if operation.hangs:
         return
     operation.stage = "DeployService"
+    if fault and fault.kind == "unschedulable":
+        detail = fault.message or "0/3 nodes are available: 3 Insufficient cpu, 3 Insufficient memory."
+        details = [{"code": "Unschedulable", "message": detail}]
+        refusal = problem("KubernetesDeploymentFailed", UNSCHEDULABLE) | {"details": details}
+        fail(service, operation, refusal, "Unschedulable")
+        return
     if fault and fault.kind in ("failed", "quota"):
         code = "ServiceQuotaExceeded" if fault.kind == "quota" else CRASHED[service["computeType"]]
-        fail(service, operation, problem(code, fault.message or "The service could not be deployed."), update)
+        fail(service, operation, problem(code, fault.message or "The service could not be deployed."))
         return
-    start(state, where, service, operation, contents, fault, update)
+    start(state, where, service, operation, contents, fault)
 
 
 def find_contents(state: State, where: Workspace, service: Record, operation: Operation) -> Contents:
@@ -65,11 +84,19 @@ def start(
     operation: Operation,
     contents: Contents,
     fault: Fault | None,
-    update: bool,
 ) -> None:
-    """Start a container beside the one that answers, and let it take over when it is ready."""
+    """Start a container beside the one that answers, and let it take over when it is ready.
+
+    Kubernetes keeps a pod whose template comes back, and so does this.
+    """
     serving, crash = where.serving[service["name"]], (fault.message or "a fault") if fault else ""
+    template = json.dumps([service["imageId"], service["environmentImageRequest"]], sort_keys=True)
+    if serving.container and serving.container.template == template and not crash and service["computeType"] == "AKS":
+        service |= {"state": "Healthy", "scoringUri": address(where, state.port, service["name"])}
+        operation.end()
+        return
     container = Container(state, contents, variables(where, service), crash)
+    container.template = template
     serving.logs.append(container.log)
     try:
         container.wait()
@@ -79,7 +106,7 @@ def start(
             serving.replace(None)
         error = problem(CRASHED[service["computeType"]], CRASH.format(name=service["name"]))
         error["details"][0]["code"] = "CrashLoopBackOff"
-        fail(service, operation, error, update)
+        fail(service, operation, error)
         return
     if where.services.get(service["name"]) is not service or operation.over.is_set():
         container.stop()
@@ -101,7 +128,7 @@ def variables(where: Workspace, service: Record) -> dict[str, str]:
     }
 
 
-def fail(service: Record, operation: Operation, error: Record, update: bool) -> None:
-    """Let a deployment fail: on AKS an update that fails leaves the service unhealthy, all else has failed."""
-    service |= {"state": "Unhealthy" if update and service["computeType"] == "AKS" else "Failed", "error": error}
+def fail(service: Record, operation: Operation, error: Record, state: str = "Failed") -> None:
+    """Let a deployment fail. What answered before goes on answering on AKS, whatever the state says."""
+    service |= {"state": state, "error": error}
     operation.end("Failed", error)

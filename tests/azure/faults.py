@@ -28,13 +28,19 @@ THINGS = {
     "never-ending": "the thing never reaches a final state: run, image, service, compute, deployment",
     "failed": "the thing fails, with `message`: run, image, service, compute, deployment",
     "crash": "init() of the service's score.py raises `message`",
+    "unschedulable": "the cluster has no room for the service, as documented: not final, and what ran before goes on",
+    "paused": "the deployment of the service goes on only when the fault is taken back",
+    "new-keys": "the update of the service replaces both of its keys",
     "quota": "there is no quota for it: compute, service, run",
 }
 
 
 @dataclass
 class Fault:
-    """A fault that waits for its occasion: `times` occasions, or all of them if that is 0, after `skip` others."""
+    """A fault that waits for its occasion: `times` occasions, or all of them if that is 0, after `skip` others.
+
+    With `each`, every subject meets it once.
+    """
 
     kind: str
     match: str = ""
@@ -44,8 +50,11 @@ class Fault:
     retry_after_s: int = 1
     seconds: float = 2
     message: str = ""
+    code: str = ""
     after: bool = False
+    each: bool = False
     met: int = field(default=0)
+    subjects: list[str] = field(default_factory=list)
 
 
 class Faults:
@@ -73,6 +82,9 @@ class Faults:
         with self.lock:
             for fault in self.waiting:
                 if fault.kind in kinds and re.search(fault.match, subject):
+                    if fault.each and subject in fault.subjects:
+                        continue
+                    fault.subjects.append(subject)
                     if fault.skip:
                         fault.skip -= 1
                         continue
@@ -110,7 +122,7 @@ def answer(fault: Fault) -> tuple[int, dict[str, str], bytes] | None:
             "The request is being throttled.",
             {"Retry-After": str(fault.retry_after_s)},
         ),
-        "error": (fault.status, "InternalServerError", "An internal server error occurred.", {}),
+        "error": (fault.status, fault.code or "InternalServerError", "An internal server error occurred.", {}),
         "unauthorized": (
             401,
             "InvalidAuthenticationToken",

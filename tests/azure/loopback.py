@@ -109,6 +109,14 @@ class LoopbackAzure:
         """Create a workspace as if it had always been there."""
         self.call("POST", "/workspaces", json={"name": name, "group": group, "location": location})
 
+    def add_compute(self, workspace: str, name: str, kind: str) -> None:
+        """Create a compute target as if it had always been there."""
+        self.call("POST", "/computes", json={"workspace": workspace, "name": name, "kind": kind})
+
+    def set_service(self, workspace: str, name: str, **record: Any) -> None:
+        """Change the record of a service past everything that would notice, such as its state or its kvTags."""
+        self.call("POST", "/services", json={"workspace": workspace, "name": name, "record": record})
+
     def state(self) -> dict[str, Any]:
         """Return what there is, by workspace."""
         return dict(self.call("GET", "/state"))

@@ -19,6 +19,7 @@ from tests.azure import (
     artifacts,
     blobs,
     compute,
+    datastores,
     environments,
     execution,
     front,
@@ -40,7 +41,19 @@ from tests.azure.storage import Storage
 from tests.azure.web import application
 
 HTTP_FAULTS = ("throttle", "error", "reset", "slow", "unauthorized", "forbidden")
-DATA_PLANE = (history, metrics, artifacts, snapshots, execution, models, environments, images, operations, services)
+DATA_PLANE = (
+    history,
+    datastores,
+    metrics,
+    artifacts,
+    snapshots,
+    execution,
+    models,
+    environments,
+    images,
+    operations,
+    services,
+)
 discovery = Blueprint("discovery", __name__)
 
 

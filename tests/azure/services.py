@@ -74,7 +74,7 @@ def create() -> Any:
     if known:
         made["createdTime"] = known["createdTime"]
     workspace.services[name] = made
-    operation = deployments.begin_rollout(made, "Service", update=known is not None)
+    operation = deployments.begin_rollout(made, "Service")
     return jsonify(show(made)), 202, operation.header(workspace)
 
 
@@ -122,7 +122,7 @@ def patch_service(name: str) -> Any:
         operation = begin(workspace, "Service")
         operation.end()
         return show(found) | {"operationId": operation.id}
-    return "", 202, deployments.begin_rollout(found, "Service", update=True).header(workspace)
+    return "", 202, deployments.begin_rollout(found, "Service").header(workspace)
 
 
 @web.delete("/services/<name>")

@@ -39,7 +39,7 @@ class Container:
     """An image that runs."""
 
     def __init__(self, state: State, contents: Contents, variables: dict[str, str], crash: str = "") -> None:
-        self.contents, self.requests = contents, 0
+        self.contents, self.requests, self.template = contents, 0, ""
         self.port = free_port()
         self.log = state.folder / "containers" / f"{new_id()}.log"
         self.log.parent.mkdir(exist_ok=True)

@@ -10,12 +10,14 @@ from azureml.core import Workspace
 from azureml.core.compute import AksCompute, AmlCompute, ComputeTarget, RemoteCompute
 
 from lib.errors import RefusedError, ReleaseError, SettingsError
-from lib.platforms.azureml.retry import retrying, translated
+from lib.platforms.azureml import tls
+from lib.platforms.azureml.retry import retrying, retrying_quietly
 from lib.settings import Env, Settings
 
 POLL_S = 2.0
 SSH_PORT = 22
-# Some kinds of compute cannot carry tags, so the workspace's tags name the ones that this project created.
+# Some kinds of compute cannot carry tags, so the workspace's tags name the targets that this project created. A tag's
+# value ends with "; " and the release's name, except for targets from versions that did not record it.
 CREATED = "made_by_invoke-release_compute_"
 
 
@@ -37,6 +39,7 @@ def training_target(workspace: Workspace, settings: Settings, compute: str) -> A
         min_nodes=0,
         max_nodes=cluster.max_nodes,
         idle_seconds_before_scaledown=cluster.idle_s,
+        tags=azureml.tags or None,
     )
     return _get_or_create(workspace, settings, "cluster", cluster.name, configuration)
 
@@ -44,10 +47,22 @@ def training_target(workspace: Workspace, settings: Settings, compute: str) -> A
 def serving_cluster(workspace: Workspace, settings: Settings) -> Any:
     """Return the AKS cluster of the production service. Raises RefusedError if it may not be created."""
     aks = settings.release.azureml.aks
+    if trouble := serving_trouble(find(workspace, aks.name), settings):
+        raise SettingsError(f"compute {aks.name} cannot serve: {trouble}")
     configuration = AksCompute.provisioning_configuration(
         agent_count=aks.nodes, vm_size=aks.vm_size, location=aks.location or None
     )
+    tls.enable(configuration, settings)
     return _get_or_create(workspace, settings, "aks", aks.name, configuration)
+
+
+def serving_trouble(target: Any, settings: Settings) -> str:
+    """Return why a target cannot serve; an empty string if it is a fitting AKS cluster, or does not exist."""
+    if target is None or target.type == AksCompute._compute_type:
+        return tls.cluster_trouble(target, settings.release.services.aks)
+    kinds = {"AmlCompute": "a training cluster", "Kubernetes": "an attached Kubernetes cluster, which needs SDK v2"}
+    kind = kinds.get(target.type, f"a compute of type {target.type}")
+    return f"it is {kind}\nName an AKS cluster in azureml.aks of config/release.toml (or in config/aks_webservice.json)"
 
 
 def attach_vm(workspace: Workspace, settings: Settings) -> str:
@@ -69,18 +84,21 @@ def attach_vm(workspace: Workspace, settings: Settings) -> str:
     return f"VM {name} is attached already"
 
 
-def created_here(workspace: Workspace) -> list[str]:
-    """Return the names of the targets that this project created or attached."""
-    return [tag.removeprefix(CREATED) for tag in _tags(workspace) if tag.startswith(CREATED)]
+def created_here(workspace: Workspace, settings: Settings) -> list[str]:
+    """Return the names of the targets that this release created or attached."""
+    notes = {tag.removeprefix(CREATED): note for tag, note in _tags(workspace).items() if tag.startswith(CREATED)}
+    return [name for name, note in notes.items() if note.partition("; ")[2] in ("", _label(settings))]
 
 
 def remove(workspace: Workspace, name: str) -> None:
     """Delete a target that was created, detach one that was attached. Idempotent."""
-    target = find(workspace, name)
-    with translated(f"removing compute {name}"):
-        if target is not None:
+
+    def remove() -> None:
+        if (target := find(workspace, name)) is not None:
             (target.detach if isinstance(target, RemoteCompute) else target.delete)()
         workspace.update(tags={tag: value for tag, value in _tags(workspace).items() if tag != f"{CREATED}{name}"})
+
+    retrying_quietly(f"removing compute {name}", remove)
 
 
 def _get_or_create(workspace: Workspace, settings: Settings, kind: str, name: str, configuration: Any) -> Any:
@@ -99,9 +117,13 @@ def _get_or_create(workspace: Workspace, settings: Settings, kind: str, name: st
 
 def _create(workspace: Workspace, settings: Settings, name: str, begin: Callable[[], Any], doing: str) -> Any:
     """Create or attach a target, note in the workspace's tags that this project did it, and wait for the target."""
-    with translated(f"{doing} compute {name}"):
-        begin()
-        workspace.update(tags=_tags(workspace) | {f"{CREATED}{name}": doing})
+
+    def create() -> None:
+        if find(workspace, name) is None:
+            begin()
+        workspace.update(tags=_tags(workspace) | {f"{CREATED}{name}": f"{doing}; {_label(settings)}"})
+
+    retrying_quietly(f"{doing} compute {name}", create)
     return _wait(workspace, settings, name)
 
 
@@ -153,12 +175,17 @@ def _differences(target: Any, desired: dict[str, Any], note: str) -> list[str]:
     """Describe how an attached VM differs from the settings. Its user is only in our note."""
     attached = {"resource_id": target.cluster_resource_id, "ssh_port": target.ssh_port}
     if " as " in note:
-        attached["username"] = note.rpartition(" as ")[2]
+        attached["username"] = note.partition("; ")[0].rpartition(" as ")[2]
     return [
         f"{name} {value} there, {desired[name]} in .env"
         for name, value in attached.items()
         if str(value).lower() != str(desired[name]).lower()
     ]
+
+
+def _label(settings: Settings) -> str:
+    """Return this release's name in a target's note."""
+    return " of ".join(filter(None, (settings.release.model.name, settings.release.azureml.owner)))
 
 
 def _reason(target: Any) -> str:

@@ -6,12 +6,12 @@ digests), so any machine can deploy the image again. The entry is written last, 
 
 import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from azureml.core import Environment, Model, Workspace
+from azureml.core import Environment, Model
 from azureml.core.model import InferenceConfig, ModelPackage
 
 from lib.errors import ReleaseError
@@ -20,21 +20,31 @@ from lib.image.assemble import require_intact
 from lib.image.intact import MODEL_PATH
 from lib.platforms.azureml import environments
 from lib.platforms.azureml.models import Models
-from lib.platforms.azureml.retry import limited, retrying, translated
-from lib.platforms.azureml.workspace import MADE_BY
+from lib.platforms.azureml.ownership import Ownership
+from lib.platforms.azureml.retry import is_transient, limited, pause_s, retrying, retrying_quietly, translated
+from lib.platforms.azureml.workspace import Connection
 from lib.platforms.base import Build, Tell
 from lib.settings import conda
 
 LOG_LINES = 12
+POLL_S = 2.0
 UNFINISHED = ("NotStarted", "Running")
 
 
 class Images:
     """The images of one model. `cache` is the folder on this machine that keeps their content."""
 
-    def __init__(self, workspace: Callable[[], Workspace], models: Models, cache: Path, build_timeout_s: float) -> None:
-        self._workspace = workspace
+    def __init__(
+        self,
+        connection: Connection,
+        models: Models,
+        ownership: Ownership,
+        cache: Path,
+        build_timeout_s: float,
+    ) -> None:
+        self._connection = connection
         self._models = models
+        self._ownership = ownership
         self._cache = cache
         self._build_timeout_s = build_timeout_s
         self._name = f"{models.name}-image"
@@ -68,24 +78,26 @@ class Images:
             content = Path(folder) / "content"
             shutil.copytree(build.folder, content, ignore=lambda _, names: [name for name in names if name == "model"])
             properties = {"digest": build.digest, "location": location, "model_version": str(versions[0].version)}
-            self._keep(versions[0].properties["run_id"], content, MADE_BY | properties | {"commit": build.commit})
+            self._keep(
+                versions[0].properties["run_id"], content, self._ownership.tags | properties | {"commit": build.commit}
+            )
         return location
 
     def settings(self) -> dict[str, dict[str, Any]]:
         return {}
 
+    def adopt(self) -> None:
+        """Take over the images that this tool registered before `azureml.owner` was set."""
+        self._ownership.adopt_models(self._all())
+
     def entries(self, **conditions: Any) -> list[Model]:
-        """Return the registry's entries of images."""
-        workspace = self._workspace()
-        return retrying(
-            f"the versions of {self._name}",
-            lambda: list(Model.list(workspace, name=self._name, expand=False, **conditions)),
-        )
+        """Return the registry's entries of this release's images."""
+        return [entry for entry in self._all(**conditions) if self._ownership.owns_model(entry)]
 
     def inference(self, folder: Path, variables: dict[str, str]) -> InferenceConfig:
         """Return the SDK's description of how an image's content serves; `variables` are its environment variables."""
         specification = environments.for_scoring(self._models.name, folder / conda.NAME)
-        environment: Environment = environments.registered(self._workspace(), specification)
+        environment: Environment = environments.registered(self._connection.get_or_create(), specification)
         environment.environment_variables = dict(variables)
         return InferenceConfig("score.py", source_directory=str(folder / "service"), environment=environment)
 
@@ -105,22 +117,39 @@ class Images:
         """Return the registry's entry of an image."""
         return next(iter(self.entries(properties=[["digest", digest]])), None)
 
+    def _all(self, **conditions: Any) -> list[Model]:
+        workspace = self._connection.find()
+        if workspace is None:
+            return []
+        return retrying(
+            f"the versions of {self._name}",
+            lambda: list(Model.list(workspace, name=self._name, expand=False, **conditions)),
+        )
+
     def _keep(self, run_id: str, content: Path, properties: dict[str, str]) -> None:
         """Write the registry's entry of an image; its content becomes a folder among the files of the model's run.
 
         Not by Model.register(): that accepts a folder only below the working directory.
         """
-        run, name = self._models.runs.get(run_id), f"images/{uuid.uuid4().hex}"
-        with translated(f"registering {self._name}"):
-            run.upload_folder(name, str(content))
-            run.register_model(self._name, model_path=name, properties=properties)
+        run = self._models.runs.get(run_id)
+
+        def register() -> None:
+            if not self.find(properties["digest"]):
+                name = f"images/{uuid.uuid4().hex}"
+                run.upload_folder(name, str(content))
+                run.register_model(self._name, model_path=name, properties=properties)
+
+        retrying_quietly(f"registering {self._name}", register)
 
     def _package(self, folder: Path, model: Model) -> str:
         """Let Azure build the container image, and return its location."""
         inference = self.inference(folder, {})
         doing = f"packaging {model.id}"
+        # If an answer is lost, Azure builds the same image twice, and the second build finds the layers of the first.
+        package = retrying_quietly(
+            doing, lambda: Model.package(self._connection.get_or_create(), [model], inference, image_name=self._name)
+        )
         with translated(doing):
-            package = Model.package(self._workspace(), [model], inference, image_name=self._name)
             limited(self._build_timeout_s, doing, lambda: _wait(package), "azureml.build_timeout_s")
         if package.state != "Succeeded":
             raise ReleaseError(f"{doing} is {package.state}: {_reason(package)}{_log_end(package)}")
@@ -129,14 +158,14 @@ class Images:
 
 def _wait(package: ModelPackage) -> None:
     """Wait until a package has succeeded or failed; its state says which."""
-    with translated("packaging"):
-        if package.state in UNFINISHED:
-            try:
-                package.wait_for_creation(show_output=False)
-            except Exception:
-                # The SDK raises if the package failed, too; the caller reports that with the log.
-                if package.state in UNFINISHED:
-                    raise
+    while package.state in UNFINISHED:
+        try:
+            package.wait_for_creation(show_output=False)
+        except Exception as error:
+            # The SDK raises if the package failed, too; the caller reports that with the log.
+            if package.state in UNFINISHED and not is_transient(error):
+                raise
+            time.sleep(pause_s(error, POLL_S))
 
 
 def _reason(package: ModelPackage) -> str:

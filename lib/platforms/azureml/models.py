@@ -2,37 +2,47 @@
 
 Each promotion adds the tags `production` and `production-<number>` to its version; the latter holds the evidence. The
 highest number is in production now. One request writes both tags, so the pointer is never half moved.
+Other people may register versions under the same name. They are no versions here, whatever their tags say.
 """
 
+import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from azureml.core import Model, Workspace
 
 from lib.errors import ReleaseError
-from lib.platforms.azureml.retry import SDK_ERRORS, mentions, retrying, translated
+from lib.platforms.azureml.ownership import Ownership
+from lib.platforms.azureml.retry import SDK_ERRORS, mentions, retrying, retrying_quietly
 from lib.platforms.azureml.runs import Runs
-from lib.platforms.azureml.workspace import MADE_BY
+from lib.platforms.azureml.workspace import Connection
 from lib.platforms.base import ModelVersion, Production
 from lib.platforms.blobs import Blobs
 from lib.platforms.outputs import MODEL
 
 POINTER = "production"
+PROMOTION = re.compile(rf"{POINTER}-(\d{{6,}})")
 
 
 class Models:
     """The versions of the model that the settings name."""
 
     def __init__(
-        self, workspace: Callable[[], Workspace], name: str, description: str, blobs: Blobs, runs: Runs
+        self,
+        connection: Connection,
+        name: str,
+        description: str,
+        blobs: Blobs,
+        runs: Runs,
+        ownership: Ownership,
     ) -> None:
         self.name = name
         self.runs = runs
-        self._workspace = workspace
+        self._connection = connection
         self._description = description
         self._blobs = blobs
+        self._ownership = ownership
 
     def find(self, version: int) -> ModelVersion | None:
         model = self.get(version)
@@ -44,20 +54,19 @@ class Models:
     def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
         run = self.runs.get(run_id)
         sha256 = self._blobs.add(self.runs.output(run_id, MODEL))
-        if not self.with_content(sha256):
-            properties = MADE_BY | {"sha256": sha256, "run_id": run_id}
-            try:
-                with translated(f"registering the model of run {run_id}"):
-                    run.register_model(
-                        self.name,
-                        model_path=f"outputs/{MODEL}",
-                        tags=tags,
-                        properties=properties,
-                        description=self._description,
-                    )
-            except ReleaseError:
-                if not self.with_content(sha256):
-                    raise
+        properties = self._ownership.tags | {"sha256": sha256, "run_id": run_id}
+
+        def register() -> None:
+            if not self.with_content(sha256):
+                run.register_model(
+                    self.name,
+                    model_path=f"outputs/{MODEL}",
+                    tags=tags,
+                    properties=properties,
+                    description=self._description,
+                )
+
+        retrying_quietly(f"registering the model of run {run_id}", register)
         # A request whose answer was lost may have registered the model twice.
         first, *duplicates = self.with_content(sha256)
         for duplicate in duplicates:
@@ -89,15 +98,14 @@ class Models:
             raise ReleaseError(f"{self.name} version {production.version} is not registered any more")
         number = f"{POINTER}-{len(history) + 1:06}"
         tags = {POINTER: production.since, number: msgspec.json.encode(production).decode()}
-        with translated("the production pointer"):
-            retrying("the production pointer", lambda: model.add_tags(tags))
+        retrying_quietly("the production pointer", lambda: model.add_tags(tags))
 
     def history(self) -> list[Production]:
         promotions = {
-            int(tag.rpartition("-")[2]): content
+            int(match[1]): content
             for model in self._query(tags=[POINTER])
             for tag, content in model.tags.items()
-            if tag.startswith(f"{POINTER}-")
+            if (match := PROMOTION.fullmatch(tag))
         }
         return [msgspec.json.decode(promotions[number], type=Production) for number in sorted(promotions, reverse=True)]
 
@@ -106,19 +114,39 @@ class Models:
         if model := self.get(version):
             retrying(f"{self.name} version {version}", model.delete)
 
+    def others(self) -> list[Model]:
+        """Return the models in the workspace that do not belong to this release."""
+        workspace = self._connection.find()
+        models = retrying("the models", lambda: list(Model.list(workspace, expand=False))) if workspace else []
+        own = (self.name, f"{self.name}-image")
+        return [model for model in models if model.name not in own or not self._ownership.owns_model(model)]
+
+    def adopt(self) -> None:
+        """Take over the versions that this tool registered before `azureml.owner` was set."""
+        self._ownership.adopt_models(self._all())
+
     def get(self, version: int) -> Model | None:
-        """Return the SDK's object of a version; None if the version does not exist."""
-        return _get(self._workspace(), f"{self.name}:{version}")
+        """Return the SDK's object of a version; None if the version does not exist, or is another person's."""
+        workspace = self._connection.find()
+        model = _get(workspace, f"{self.name}:{version}") if workspace else None
+        return model if model and self._ownership.owns_model(model) else None
 
     def with_content(self, sha256: str) -> list[Model]:
         """Return the versions with this content, the oldest first."""
         return sorted(self._query(properties=[["sha256", sha256]]), key=lambda model: int(model.version))
 
     def _query(self, **conditions: list[str] | list[list[str]]) -> list[Model]:
-        """Return the versions that meet conditions."""
+        """Return this release's versions that meet conditions."""
+        return [model for model in self._all(**conditions) if self._ownership.owns_model(model)]
+
+    def _all(self, **conditions: list[str] | list[list[str]]) -> list[Model]:
+        """Return everybody's versions that meet conditions."""
+        workspace = self._connection.find()
+        if workspace is None:
+            return []
         return retrying(
             f"the versions of model {self.name}",
-            lambda: list(Model.list(self._workspace(), name=self.name, expand=False, **conditions)),
+            lambda: list(Model.list(workspace, name=self.name, expand=False, **conditions)),
         )
 
 
@@ -143,5 +171,5 @@ def _as_model(model: Model) -> ModelVersion:
         sha256=model.properties.get("sha256", ""),
         run_id=model.properties.get("run_id", model.run_id or ""),
         created_at=model.created_time.isoformat(timespec="seconds"),
-        tags={tag: value for tag, value in model.tags.items() if not tag.startswith(POINTER)},
+        tags={tag: value for tag, value in model.tags.items() if tag != POINTER and not PROMOTION.fullmatch(tag)},
     )

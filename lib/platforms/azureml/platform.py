@@ -2,14 +2,13 @@
 
 import logging
 import os
-import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
-# The SDK reads these when it is imported: no nagging about v2, which cloud, and no retries, since retry.py repeats
+# The SDK reads these when it is imported: no nagging about v2, and no retries, since retry.py repeats
 # calls. With its own retries, the SDK would wait for minutes.
 os.environ.setdefault("AZUREML_LOG_DEPRECATION_WARNING_ENABLED", "False")
-os.environ.setdefault("AZUREML_CURRENT_CLOUD", "AzureCloud")
 os.environ.setdefault("AZUREML_DEFAULT_RETRIES", "0")
 os.environ.setdefault("AZUREML_DEFAULT_BACKOFF", "1")
 os.environ.setdefault("AZUREML_DEFAULT_500_BACKOFF", "0")
@@ -17,16 +16,18 @@ os.environ.setdefault("AZUREML_DEFAULT_503_BACKOFF", "0")
 
 from azureml.core import Workspace
 
-from lib.errors import ReleaseError
+from lib.errors import ReleaseError, SettingsError
 from lib.forks.client import Forks
-from lib.platforms.azureml import computes, credentials, workspace
+from lib.platforms.azureml import computes, credentials, tls, workspace
 from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
+from lib.platforms.azureml.ownership import Ownership
 from lib.platforms.azureml.questions import RULES
-from lib.platforms.azureml.retry import translated
+from lib.platforms.azureml.retry import retrying_quietly
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.services import Services
-from lib.platforms.base import Ask, Finding, Resource
+from lib.platforms.azureml.workspace import Connection
+from lib.platforms.base import Ask, Finding, Resource, Tell
 from lib.platforms.blobs import Blobs
 from lib.settings import Settings
 
@@ -37,28 +38,26 @@ class AzuremlPlatform:
     name = "azureml"
     computes = ("local", "env", "vm", "cluster")
     stop_deletes = True  # an Azure ML service either serves or does not exist
+    committed_only = True
 
     def __init__(self, settings: Settings, _forks: Forks) -> None:
+        os.environ["AZUREML_CURRENT_CLOUD"] = settings.env.azureml_current_cloud  # the SDK reads it nowhere else
         logging.getLogger("azureml").setLevel(logging.CRITICAL)  # the SDK raises what it logs
         self._settings = settings
         cache = settings.folder / "azureml"
         blobs = Blobs(cache / "files")
         model = settings.release.model
-        self.runs = Runs(self.connect, settings, blobs)
-        self.models = Models(self.connect, model.name, model.description, blobs, self.runs)
-        self.images = Images(self.connect, self.models, cache / "images", settings.release.azureml.build_timeout_s)
-        self.services = Services(self.connect, settings, self.models, self.images)
-        self._lock = threading.Lock()  # steps are checked in parallel, and only the first one connects
-        self._workspace: Workspace | None = None
-        self._credentials = ""
+        ownership = Ownership(settings)
+        self._connection = Connection(settings)
+        self.runs = Runs(self._connection, settings, blobs)
+        self.models = Models(self._connection, model.name, model.description, blobs, self.runs, ownership)
+        timeout_s = settings.release.azureml.build_timeout_s
+        self.images = Images(self._connection, self.models, ownership, cache / "images", timeout_s)
+        self.services = Services(self._connection, settings, self.models, self.images, ownership)
 
     def connect(self) -> Workspace:
-        """Return the SDK's object of the workspace. The first call signs in."""
-        with self._lock:
-            if self._workspace is None:
-                auth, self._credentials = credentials.sign_in(self._settings.env)
-                self._workspace = workspace.get_or_create(self._settings, auth)
-            return self._workspace
+        """Return the SDK's object of the workspace, which is created if the settings allow it."""
+        return self._connection.get_or_create()
 
     def check(self) -> Iterator[Finding]:
         names = list(_check_names(self._settings))
@@ -69,25 +68,41 @@ class AzuremlPlatform:
         )
         if any(finding.fix for finding in names):
             return
+        yield from (Finding(what="TLS", hint=line) for line in self._tls_warnings())
         what = f"credentials for Azure ({credentials.ORDER})"
         try:
-            auth, description = credentials.sign_in(self._settings.env)
-            yield Finding(what=f"credentials for Azure: {description} (the order is {credentials.ORDER})")
+            self._connection.sign_in()
+            who = self._connection.credentials
+            yield Finding(what=f"credentials for Azure: {who} (the order is {credentials.ORDER})")
             what = f"workspace {self._settings.workspace.workspace_name}"
-            existing = workspace.find(self._settings, auth)
+            existing = self._connection.find()
         except ReleaseError as error:
             yield Finding(what=what, fix=str(error).removeprefix(f"{what}: ").replace("\n", ". "))
             return
         yield self._check_workspace(existing)
         if existing is not None:
-            self._workspace = existing
             yield from self._check_computes(existing)
+
+    def locked(self, task: str) -> AbstractContextManager[None]:
+        return self._connection.locked(task)
+
+    def preflight(self, tell: Tell) -> None:
+        for line in self._tls_warnings():
+            tell(line)
+        tls.require_certificates(self._settings)
+        if existing := self._connection.find():
+            aks = self._settings.release.azureml.aks
+            if trouble := computes.serving_trouble(computes.find(existing, aks.name), self._settings):
+                raise SettingsError(f"compute {aks.name} cannot serve: {trouble}")
+            services = self._settings.release.services
+            for service in (services.aci, services.aks):
+                self.services.require_own(service)
 
     def workspace(self) -> str:
         existing = self.connect()
         return (
             f"workspace {existing.name} in {existing.resource_group}, {existing.location}\n"
-            f"signed in by {self._credentials} (the order is: {credentials.ORDER})"
+            f"signed in by {self._connection.credentials} (the order is: {credentials.ORDER})"
         )
 
     def attach(self, _ask: Ask) -> str:
@@ -113,9 +128,10 @@ class AzuremlPlatform:
             Resource(kind="model", name=str(model.version), detail=f"of run {model.run_id}")
             for model in self.models.versions()
         ]
+        existing = self._connection.find()
         targets = [
             Resource(kind="compute", name=name, detail="created or attached from here")
-            for name in computes.created_here(self.connect())
+            for name in (computes.created_here(existing, self._settings) if existing else [])
         ]
         return [*services, *images, *models, *targets, *self._own_workspace()]
 
@@ -132,6 +148,10 @@ class AzuremlPlatform:
 
     def close(self) -> None:
         pass  # the SDK keeps no connection that has to be closed
+
+    def _tls_warnings(self) -> list[str]:
+        services = self._settings.release.services
+        return list(filter(None, map(tls.warning, (services.aci, services.aks))))
 
     def _check_workspace(self, existing: Workspace | None) -> Finding:
         """Check that the workspace exists, or may be created."""
@@ -150,24 +170,34 @@ class AzuremlPlatform:
         training = {"vm": azureml.vm, "cluster": azureml.cluster.name}
         needs = [(compute, training[compute])] if compute in training else []
         for kind, name in [*needs, ("aks", azureml.aks.name)]:
-            exists = computes.find(existing, name) is not None
+            target = computes.find(existing, name)
+            if trouble := computes.serving_trouble(target, self._settings) if kind == "aks" else "":
+                yield Finding(what=f"compute {name}", fix=trouble.replace("\n", ". "))
+                continue
+            exists = target is not None
             fix = "run `invoke attach`" if kind == "vm" else f'name one that is there, or azureml.create = ["{kind}"]'
             allowed = exists or kind in azureml.create
             what = f"compute {name}" + ("" if exists or not allowed else " will be created")
             yield Finding(what=what, fix="" if allowed else f"it is not in the workspace: {fix}")
 
     def _own_workspace(self) -> list[Resource]:
-        """Return the workspace if this project created it."""
-        existing = self.connect()
-        if (existing.tags or {}).items() >= workspace.MADE_BY.items():
-            return [Resource(kind="workspace", name=existing.name, detail="with its storage, registry and key vault")]
-        return []
+        """Return the workspace if this project created it and nobody else uses it."""
+        existing = self._connection.find()
+        created = existing and (existing.tags or {}).items() >= workspace.MADE_BY.items()
+        if not existing or not created or self.services.others() or self.models.others():
+            return []
+        return [Resource(kind="workspace", name=existing.name, detail="with its storage, registry and key vault")]
 
     def _delete_workspace(self) -> None:
         """Delete the workspace and what was created with it."""
-        with translated(f"deleting workspace {self._settings.workspace.workspace_name}"):
-            self.connect().delete(delete_dependent_resources=True, no_wait=False)
-        self._workspace = None
+
+        def delete() -> None:
+            self._connection.forget()
+            if existing := self._connection.find():
+                existing.delete(delete_dependent_resources=True, no_wait=False)
+
+        retrying_quietly(f"deleting workspace {self._settings.workspace.workspace_name}", delete)
+        self._connection.forget()
 
 
 def _check_names(settings: Settings) -> Iterator[Finding]:

@@ -36,8 +36,9 @@ def location(value: str) -> str:
 # Azure's rules for the names in config/config.json
 RULES: dict[str, Rule] = {
     "subscription_id": guid,
-    "resource_group": like(r"[\w.()-]{0,89}[\w()-]", "1 to 90 letters, digits, - _ . ( ), and no . at its end"),
-    "workspace_name": like(r"[a-zA-Z0-9][\w-]{2,32}", "3 to 33 letters, digits, - and _"),
+    # Azure also has resource groups with other letters. SDK v1 was never tried with them, so they are refused.
+    "resource_group": like(r"(?a)[\w.()-]{0,89}[\w()-]", "1 to 90 of a-z, 0-9, - _ . ( ), and no . at its end"),
+    "workspace_name": like(r"(?a)[a-zA-Z0-9][\w-]{2,32}", "3 to 33 of a-z, 0-9, - and _"),
     "location": location,
 }
 

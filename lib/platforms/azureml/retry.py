@@ -9,45 +9,51 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import requests
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 from azureml.exceptions import AzureMLException
 from msrest.exceptions import ClientException
 
 from lib.errors import ReleaseError
+from lib.platforms.azureml import causes
 
 T = TypeVar("T")
 SDK_ERRORS = (AzureMLException, ClientException, AzureError, requests.RequestException)
-TRIES = 5
-RETRY_LIMIT_S = 20.0  # the SDK itself tries most reads four times, which takes eleven seconds
-LONGEST_WAIT_S = 30.0
+# A name that cannot be resolved is a ConnectionError of requests, and may be a short fault too.
+RESETS = (requests.ConnectionError, requests.Timeout, ConnectionError, ServiceRequestError, ServiceResponseError)
+RETRY_LIMIT_S = 45.0  # since the first failure
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
+LONGEST_WAIT_S = 30.0  # that Azure may ask for
 DISCONNECTED = -1
 TRANSIENT = {DISCONNECTED, 408, 429, 500, 502, 503, 504}
-ADVICE = {
-    "AADSTS7000215": "the client secret is wrong\nPut the secret's value, not its id, into AZURE_CLIENT_SECRET in .env",
-    "AADSTS7000222": "the client secret has expired\nMake a new one, and put it into AZURE_CLIENT_SECRET in .env",
-    "AADSTS700016": "AZURE_CLIENT_ID is unknown in this tenant\nCompare both with the app's registration",
-    "authority configuration": "AZURE_TENANT_ID is no tenant\nCompare it with the directory id in the Azure portal",
-    "AADSTS700082": "the login has expired\nRun `az login` again",
-    "don't have access to": "the subscription is not one of yours\nCompare its id with `az account list`",
-    "az login": "the Azure CLI has no valid login\nRun `az login`",
-    "AuthorizationFailed": "the permission is missing\nThe owner of the resource group can grant the role Contributor",
-    "Forbidden": "the permission is missing\nThe owner of the resource group can grant the role Contributor",
-    "ExpiredAuthenticationToken": "the login has expired\nRun it again; with the Azure CLI, `az login` first",
-    "InvalidAuthenticationToken": "the login is not accepted\nRun `invoke doctor`, which checks it",
-}
 
 
 def retrying(doing: str, call: Callable[[], T]) -> T:
-    """Make a call that is safe to repeat, and repeat it after a transient error. Raises ReleaseError."""
-    until = time.monotonic() + RETRY_LIMIT_S
-    for attempt in range(TRIES):
+    """Make a call that is safe to repeat, and repeat it after a transient error. Raises ReleaseError.
+
+    A call is safe to repeat if it only reads, if doing it twice is the same as once, or if it first looks whether a
+    previous attempt, whose answer was lost, has succeeded.
+    """
+    until, pause = 0.0, FIRST_PAUSE_S
+    while True:  # by time and not by number: one call of the SDK may be ten requests, of which each fails once
         try:
             return call()
         except SDK_ERRORS as error:
-            if status(error) not in TRANSIENT or attempt == TRIES - 1 or time.monotonic() > until:
+            until = until or time.monotonic() + RETRY_LIMIT_S
+            if not is_transient(error) or time.monotonic() > until:
                 raise ReleaseError(explain(doing, error)) from error
-            time.sleep(_pause_s(error, 2.0**attempt))
-    raise AssertionError
+            time.sleep(pause_s(error, pause))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same request may succeed a little later."""
+    return status(error) in TRANSIENT
+
+
+def retrying_quietly(doing: str, call: Callable[[], T]) -> T:
+    """Make a call like `retrying`, and suppress what the SDK prints. Only for one thread at a time."""
+    with translated(doing):
+        return retrying(doing, call)
 
 
 @contextlib.contextmanager
@@ -86,14 +92,13 @@ def limited(limit_s: float, doing: str, call: Callable[[], T], setting: str) -> 
 
 
 def explain(doing: str, error: BaseException) -> str:
-    """Return Azure's answer in a few lines, with advice if the error is a well-known one."""
+    """Return Azure's answer in a few lines, with what to do if the cause is known."""
     text = "\n".join(map(_message, _causes(error)))
-    for sign, advice in ADVICE.items():
-        if sign in text:
-            return f"{doing}: {advice}"
+    if cause := causes.find(text):
+        return f"{doing}: {cause}"
     if (code := status(error)) in TRANSIENT:
         return f"{doing}: Azure {'cannot be reached' if code == DISCONNECTED else f'answers {code}'}\nTry again later"
-    return f"{doing}: {_summary(text)}"
+    return f"{doing}: {causes.summary(text)}"
 
 
 def mentions(error: BaseException, *signs: str) -> bool:
@@ -110,7 +115,7 @@ def status(error: BaseException) -> int:
         pattern = r"(?:Response Code|StatusCode|status code|Code|HTTP Error)[: '\"]+(\d{3})\b"
         if match := re.search(pattern, _message(cause)):
             return int(match[1])
-        if isinstance(cause, requests.ConnectionError | requests.Timeout | ConnectionError):
+        if isinstance(cause, RESETS):
             return DISCONNECTED
     return 0
 
@@ -126,12 +131,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _message(error: BaseException) -> str:
-    """Return an error's message. For some of the SDK's errors, str() is empty."""
+    """Return an error's message and Azure's answer. For some of the SDK's errors, str() is empty."""
     message = getattr(error, "message", None)
-    return message if isinstance(message, str) else str(error)
+    answer = getattr(getattr(error, "response", None), "text", None)
+    return (message if isinstance(message, str) else str(error)) + (f"\n{answer}" if isinstance(answer, str) else "")
 
 
-def _pause_s(error: BaseException, default_s: float) -> float:
+def pause_s(error: BaseException, default_s: float) -> float:
     """Return how long to wait before the next attempt: what Azure asks for, or `default_s`."""
     for cause in _causes(error):
         headers: Any = getattr(getattr(cause, "response", None), "headers", None) or {}
@@ -140,11 +146,3 @@ def _pause_s(error: BaseException, default_s: float) -> float:
         if wait and str(wait).isdigit():
             return min(float(wait), LONGEST_WAIT_S)
     return min(default_s, LONGEST_WAIT_S)
-
-
-def _summary(text: str) -> str:
-    """Return the message inside Azure's answer, or the answer's first lines."""
-    matches = re.findall(r"[\"']?[mM]essage[\"']?: *(?:[\"']((?:[^\"'\\]|\\.)+)[\"']|([^\n{]+))", text)
-    messages = [(quoted or plain).strip() for quoted, plain in matches]
-    lines = [line.strip() for line in (messages or text.splitlines()) if line.strip()]
-    return "\n".join(dict.fromkeys(lines[:2]))[:600]

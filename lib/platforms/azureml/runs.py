@@ -9,20 +9,20 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import requests
-from azureml.core import Experiment, ScriptRunConfig, Workspace
+from azureml.core import Experiment, ScriptRunConfig
 from azureml.core import Run as AzureRun
 
 from lib.errors import ReleaseError
 from lib.files import source_files
 from lib.platforms.azureml import computes, environments
-from lib.platforms.azureml.retry import DISCONNECTED, SDK_ERRORS, retrying, status, translated
-from lib.platforms.azureml.workspace import MADE_BY
+from lib.platforms.azureml.retry import SDK_ERRORS, mentions, retrying, translated
+from lib.platforms.azureml.workspace import MADE_BY, Connection
 from lib.platforms.base import Job, Place, Run, Tell
 from lib.platforms.blobs import Blobs
 from lib.platforms.outputs import OUTPUTS, missing, read_metrics
@@ -39,10 +39,11 @@ DATA_FOLDER = "data"  # the folder of a run's snapshot that holds the training f
 class Runs:
     """The runs of one experiment. A completed run counts once its tag `outputs` names the digests of its outputs."""
 
-    def __init__(self, workspace: Callable[[], Workspace], settings: Settings, blobs: Blobs) -> None:
-        self._workspace = workspace
+    def __init__(self, connection: Connection, settings: Settings, blobs: Blobs) -> None:
+        self._connection = connection
         self._settings = settings
         self._blobs = blobs
+        self._experiment: Experiment | None = None
 
     def find(self, fingerprint: str) -> Run | None:
         return next((_as_run(run) for run in self._query(fingerprint) if "outputs" in run.tags), None)
@@ -75,28 +76,29 @@ class Runs:
 
     def get(self, run_id: str) -> AzureRun:
         """Return the SDK's object of a run. Raises ReleaseError if the run does not exist."""
-        experiment = self._experiment
-        try:
-            return retrying(f"run {run_id}", lambda: AzureRun(experiment, run_id))
-        except ReleaseError as error:
-            if "not found" not in str(error):
-                raise
-            raise ReleaseError(f"run {run_id} is not in the workspace\n`invoke train` makes a new one") from None
+        run = retrying(f"run {run_id}", lambda: self._lookup(run_id))
+        if run is None:
+            raise ReleaseError(f"run {run_id} is not in the workspace\n`invoke train` makes a new one")
+        return run
 
-    @property
-    def _experiment(self) -> Experiment:
-        """Return the experiment. The SDK creates it if it does not exist."""
-        name = self._settings.release.model.experiment
-        return retrying(f"experiment {name}", lambda: Experiment(self._workspace(), name))
+    def _find_experiment(self) -> Experiment | None:
+        """Return the experiment; None if it does not exist. The SDK's constructor would create it."""
+        workspace, name = self._connection.find(), self._settings.release.model.experiment
+        if self._experiment is None and workspace is not None:
+            experiments = retrying(f"experiment {name}", lambda: list(Experiment.list(workspace, experiment_name=name)))
+            self._experiment = next((experiment for experiment in experiments if experiment.name == name), None)
+        return self._experiment
 
     def _query(self, fingerprint: str) -> list[AzureRun]:
         """Return the runs with a fingerprint, the newest first."""
-        experiment = self._experiment
+        experiment = self._find_experiment()
+        if experiment is None:
+            return []
         return retrying("the run history", lambda: list(AzureRun.list(experiment, tags={"fingerprint": fingerprint})))
 
     def _start(self, job: Job) -> AzureRun:
         """Submit a snapshot of model/ to the job's compute."""
-        workspace, settings = self._workspace(), self._settings
+        workspace, settings = self._connection.get_or_create(), self._settings
         conda_file = settings.root / "config/conda_dependencies.yml"
         specification = environments.for_training(settings.release.model.name, conda_file, job.compute)
         environment = environments.registered(workspace, specification)
@@ -122,19 +124,32 @@ class Runs:
             return self._submit(configuration, MADE_BY | tags)
 
     def _submit(self, configuration: ScriptRunConfig, tags: dict[str, str]) -> AzureRun:
-        """Submit once: if the answer is lost, the run history says whether the run exists."""
-        run_id = f"{self._settings.release.model.experiment}_{uuid.uuid4().hex}"
+        """Submit once: if an answer was lost, the run history says whether the run exists."""
+        prefix, run_ids = self._settings.release.model.experiment, [""]
+
+        def submit() -> AzureRun:
+            if (run := self._lookup(run_ids[-1])) is not None:
+                if configuration.run_config.target != "local":
+                    run.set_tags(tags)
+                    return run
+                run.cancel()  # the lost answer held the package to run on this machine
+            run_ids.append(f"{prefix}_{uuid.uuid4().hex}")
+            experiment = Experiment(self._connection.get_or_create(), self._settings.release.model.experiment)
+            return experiment.submit(configuration, tags=tags, run_id=run_ids[-1])
+
+        return retrying("submitting the run", submit)
+
+    def _lookup(self, run_id: str) -> AzureRun | None:
+        """Return the SDK's object of a run; None if the run does not exist."""
+        experiment = self._find_experiment() if run_id else None
+        if experiment is None:
+            return None
         try:
-            return self._experiment.submit(configuration, tags=tags, run_id=run_id)
+            return AzureRun(experiment, run_id)
         except SDK_ERRORS as error:
-            if status(error) != DISCONNECTED:
-                raise
-            run = self.get(run_id)
-            if configuration.run_config.target == "local":  # the lost answer held the package to run on this machine
-                self.cancel(run_id)
-                raise
-            retrying(f"the tags of run {run_id}", lambda: run.set_tags(tags))
-            return run
+            if mentions(error, "not found"):
+                return None
+            raise
 
     def _complete(self, run: AzureRun, job: Job, tell: Tell) -> Run:
         """Wait for a run, pass its log to `tell`, and keep its outputs. Raises ReleaseError if it does not complete."""

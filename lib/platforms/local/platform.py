@@ -1,14 +1,16 @@
 """This machine as a platform: SQLite, files by content, and real web services."""
 
+import contextlib
 import functools
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from lib.errors import ReleaseError
 from lib.forks.client import Forks
-from lib.platforms.base import Ask, Finding, Resource
+from lib.platforms.base import Ask, Finding, Resource, Tell
 from lib.platforms.blobs import Blobs
 from lib.platforms.local.computes import Computes
 from lib.platforms.local.images import Images
@@ -31,6 +33,7 @@ class LocalPlatform:
     name = "local"
     computes = ("local", "env", "vm")
     stop_deletes = False
+    committed_only = False
 
     def __init__(self, settings: Settings, forks: Forks) -> None:
         self._settings = settings
@@ -87,6 +90,12 @@ class LocalPlatform:
                 return Finding(what="container engine", fix=str(error).replace("\n", "; "))
             return Finding(what="container engine: none answers (not needed: services are processes)")
         return Finding(what=f"container engine: {engine}" + ("" if used else " (not used: services are processes)"))
+
+    def locked(self, _task: str) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()  # the lock in the workspace's folder suffices
+
+    def preflight(self, _tell: Tell) -> None:
+        pass  # everything on this machine belongs to the release
 
     def workspace(self) -> str:
         counts = {table: self._count(table) for table in ("runs", "models", "services")}

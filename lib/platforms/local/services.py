@@ -85,6 +85,9 @@ class Services:
                 raise UnhealthyError(f"{service.name} has not replaced its {key} key\n`invoke stop` ends the service")
         return True
 
+    def adopt(self, service: Service) -> str:
+        return f"service {service.name} belongs to this workspace, as all services on this machine do"
+
     def stop(self, service: Service) -> None:
         self._stop(service.name)
 

@@ -4,7 +4,8 @@ from typing import Literal, cast
 
 import msgspec
 
-from lib.errors import SettingsError
+from lib import git
+from lib.errors import RefusedError, SettingsError
 from lib.platforms.base import Deployment
 from lib.release.fingerprints import Change, Fingerprint, of_settings
 from lib.release.records import AciRecord, AksRecord, ImageRecord, ModelRecord, WebserviceRecord
@@ -41,6 +42,8 @@ class Deploy(Step[WebserviceRecord]):
 
     def run(self, context: Context, inputs: Fingerprint, previous: str, _forced: bool) -> WebserviceRecord:
         """Create or update the service; see Step."""
+        if self.name == "aks":
+            _require_committed(context)
         image, model = context.records.get(ImageRecord), context.records.get(ModelRecord)
         deployment = Deployment(
             service=service_of(context, self.name),
@@ -72,6 +75,15 @@ class Deploy(Step[WebserviceRecord]):
     @property
     def _section(self) -> str:
         return f"services.{self.name}"
+
+
+def _require_committed(context: Context) -> None:
+    """Raise RefusedError if the platform deploys committed files only and some are not. The record says so."""
+    if context.platform.committed_only and not context.dirty and context.commit.endswith(git.DIRTY):
+        raise RefusedError(
+            "production is deployed from committed files only, and some are changed or new\n"
+            "Commit them (`git status` lists them), or run `invoke aks --dirty`, which is recorded"
+        )
 
 
 def service_of(context: Context, target: str) -> Service:

@@ -19,7 +19,10 @@ SOURCES = ["config", "lib", "model", "service", "tasks.py", "requirements.txt"]
 
 @dataclass(frozen=True)
 class Context:
-    """What the tasks and steps work with. `tell` gets each line of a step's log, `ask` asks a yes-or-no question."""
+    """What the tasks and steps work with. `tell` gets each line of a step's log, `ask` asks a yes-or-no question.
+
+    `dirty` allows a platform that deploys committed files only to deploy uncommitted changes to production.
+    """
 
     settings: Settings
     platform: Platform
@@ -27,6 +30,7 @@ class Context:
     forks: Forks
     tell: Callable[[str], None]
     ask: Callable[[str], bool]
+    dirty: bool = False
 
     @functools.cached_property
     def commit(self) -> str:

@@ -1,0 +1,1 @@
+"""What the Azure platforms share. Only they import it."""
