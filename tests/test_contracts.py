@@ -23,6 +23,10 @@ PLANTS = {
         "lib/platforms/azureml/runs.py",
         "from lib.platforms.local import keys",
     ),
+    "Only the Azure platforms import what they share": (
+        "lib/platforms/local/images.py",
+        "from lib.platforms.azure import clouds",
+    ),
     "The Azure SDK is used in its platform alone": ("lib/operate/score.py", "import azureml.core"),
     "What runs beside the model needs none of the tool's packages": ("lib/forks/evaluation.py", "import msgspec"),
     "Training and scoring stand alone": ("model/train.py", "from lib import files"),
