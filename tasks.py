@@ -8,6 +8,7 @@ from invoke.context import Context as Invoke
 from invoke.tasks import task
 
 from lib.console import ROOT, bring, failure, one_of, release_context, reporting_errors, run
+from lib.terminal import usage
 
 STEP_HELP = {
     "force": "run it even if it is fresh",
@@ -332,3 +333,7 @@ def bench(invoke: Invoke, only: str = "", rounds: int = 5) -> None:
     """Measure how fast a release and its services are, as ratios against a floor and peers."""
     flags = ["--only", only] if only else []
     run(invoke, sys.executable, "-m", "tests.bench", "--rounds", str(rounds), *flags)
+
+
+if {"invoke", "inv"} & set(Path(sys.argv[0]).parts[-2:]):
+    usage.require(sys.modules[__name__])

@@ -13,6 +13,7 @@ import pytest
 from invoke.collection import Collection
 from invoke.tasks import Task
 
+from lib.terminal import usage
 from tests.support.project import (
     ROOT,
     Project,
@@ -60,7 +61,7 @@ def test_listing_the_tasks_imports_nothing_of_the_release(project: Project) -> N
     told = project.invoke("--list", env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert "invoke.tasks" in told
     imported = set(re.findall(r"\| +((?:lib|sqlite3)\b\S*)", told))
-    assert imported == {"lib", "lib.console"}
+    assert imported == {"lib", "lib.console", "lib.terminal", "lib.terminal.usage"}
 
 
 @pytest.mark.parametrize(
@@ -170,3 +171,31 @@ def test_the_release_itself_is_in_git() -> None:
     ignored = subprocess.run(["git", "check-ignore", *folders], cwd=ROOT, check=False, capture_output=True, text=True)
     assert ignored.stdout == ""
     assert all((ROOT / name).is_file() for name in folders)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("relaese", "unknown task relaese: did you mean release?\nChoose one of aci, "),
+        ("--help relaese", "unknown task relaese: did you mean release?"),
+        ("release --forse", "unknown option --forse of release: did you mean --force?\nChoose one of --dirty, --force"),
+        ("stop --servce=aks", "unknown option --servce of stop: did you mean --service?"),
+        ("why", "'why' did not receive required positional arguments: 'step'\n`invoke --help why` explains it"),
+        ("score rows.json --model one", "a flag needs a number"),
+    ],
+)
+def test_a_mistyped_command_line_exits_with_2_and_says_what_was_meant(
+    project: Project, arguments: str, said: str
+) -> None:
+    command = [sys.executable, "-m", "invoke", *arguments.split()]
+    process = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert f"Error: {said}" in process.stderr or said in process.stderr
+    assert len(process.stderr.splitlines()) <= 3
+
+
+def test_a_right_command_line_is_left_to_invoke() -> None:
+    module = importlib.import_module("tasks")
+    for name in TASKS:
+        assert usage.check(["--help", name], module) == usage.check([name, "--help"], module) == ""
+    assert usage.check(["--complete", "--", "invoke relea"], module) == ""

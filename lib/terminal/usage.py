@@ -1,0 +1,59 @@
+"""A command line that Invoke cannot parse: what is wrong with it, and what would be right."""
+
+import re
+import sys
+from types import ModuleType
+
+from invoke.collection import Collection
+from invoke.exceptions import ParseError
+from invoke.parser import Parser, ParserContext
+from invoke.program import Program
+
+
+def check(arguments: list[str], tasks: ModuleType) -> str:
+    """Return what is wrong with the arguments of `invoke`; "" if Invoke can parse them."""
+    program = Program()
+    core = Parser(initial=program.initial_context, ignore_unknown=True).parse_argv(arguments)
+    if core[0].args.complete.value:
+        return ""  # a shell completes a command line that nobody has finished yet
+    if not core.unparsed and not isinstance(core[0].args.help.value, str):
+        return ""
+    contexts = Collection.from_module(tasks).to_contexts()
+    try:
+        Parser(initial=program.initial_context, contexts=contexts).parse_argv(core.unparsed)
+    except ParseError as error:
+        return _explain(error, contexts)
+    except ValueError as error:
+        return f"{error}: a flag needs a number"
+    explained = core[0].args.help.value
+    if isinstance(explained, str) and explained not in (names := [str(context.name) for context in contexts]):
+        return _unknown(f"task {explained}", explained, names)
+    return ""
+
+
+def _explain(error: ParseError, contexts: list[ParserContext]) -> str:
+    task = error.context.name if error.context else None
+    unknown = re.search(r"^No idea what '(.*)' is", str(error))
+    if unknown is None:
+        help_line = f"`invoke --help {task}` explains it" if task else "`invoke --list` lists the tasks"
+        return f"{str(error).rstrip('!')}\n{help_line}"
+    name = unknown[1]
+    if name.startswith("-"):
+        flags = [flag for flag in (error.context.flag_names() if error.context else ()) if len(flag) > len("-x")]
+        return _unknown(f"option {name.partition('=')[0]}" + (f" of {task}" if task else ""), name, flags)
+    return _unknown(f"task {name}", name, [str(context.name) for context in contexts])
+
+
+def _unknown(what: str, name: str, choices: list[str]) -> str:
+    import difflib  # only here: it takes a moment
+
+    nearest = difflib.get_close_matches(name, choices, n=1)
+    meant = f": did you mean {nearest[0]}?" if nearest else ""
+    return f"unknown {what}{meant}\nChoose one of {', '.join(sorted(choices)) or 'none: it has no options'}"
+
+
+def require(tasks: ModuleType) -> None:
+    """End with exit code 2 if the command line of this process is wrong. Invoke itself would end with 1."""
+    if problem := check(sys.argv[1:], tasks):
+        sys.stderr.write(f"Error: {problem}\n")
+        sys.exit(2)
