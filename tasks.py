@@ -1,5 +1,6 @@
 """The tasks. `invoke --list` shows them, `invoke --help TASK` explains one."""
 
+import functools
 import shlex
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from invoke.context import Context as Invoke
 from invoke.tasks import task
 
-from lib.console import ROOT, bring, failure, one_of, release_context, reporting_errors, run
+from lib.console import ROOT, bring, failure, one_of, open_context, release_context, reporting_errors, run
 from lib.terminal import usage
 
 STEP_HELP = {
@@ -98,12 +99,14 @@ def release(_: Invoke, force: bool = False, dirty: bool = False) -> None:
 def setup(_: Invoke, yes: bool = False) -> None:
     """Ask for missing settings, write them to .env and config/, and run every check."""
     from lib.setup import doctor, interview
-    from lib.terminal import tables
+    from lib.terminal import prompts, tables
 
     with reporting_errors("your answers are saved; `invoke setup` asks for the rest"):
         interview.run(ROOT, ask=not yes)
         if problems := tables.findings(doctor.check(ROOT)):
             raise failure(f"{len(problems)} to fix; then run `invoke setup` again", 2)
+        for line in doctor.offer_unit(ROOT, prompts.ask):
+            print(line)
         print(
             "Ready: `invoke release`\n"
             "Complete task names in your shell: `invoke --print-completion-script bash` (or zsh, fish)\n"
@@ -139,13 +142,16 @@ def attach(_: Invoke) -> None:
 
 @task(help={"format": "table, or json for machines"})
 def status(_: Invoke, format: str = "table") -> None:
-    """Show every step as fresh, stale, missing, held or failed, and why."""
+    """Show every step as fresh, stale, missing, held or failed, and why. Exit code 5 if production is down."""
+    from lib.operate.start import production_trouble
     from lib.release import graph
     from lib.terminal import tables
 
     with release_context() as context:
         write = tables.status_json if one_of(format, ["table", "json"]) == "json" else tables.status_table
         print(write(graph.status(context)))
+        if trouble := production_trouble(context):
+            raise failure(f"Error: {trouble}\n`invoke start` starts it again", 5)
 
 
 @task(help={"step": "one of " + ", ".join(STEPS), "format": "text, or json for machines"})
@@ -242,6 +248,23 @@ def adopt(_: Invoke, name: str) -> None:
         if name not in names:
             raise SettingsError(f"config/release.toml has no service {name}, it has {' and '.join(names)}")
         print(context.platform.services.adopt(names[name]))
+
+
+@task(
+    help={"service": "only this one: aci or aks"}
+    | {"watch": "stay, and start a service again whenever it ends: for systemd and other supervisors"}
+)
+def start(_: Invoke, service: str = "", watch: bool = False) -> None:
+    """Start the services again with the versions that they had: after `invoke stop`, a crash or a reboot."""
+    from lib.operate import start
+
+    targets = [one_of(service, [*start.TARGETS])] if service else [*start.TARGETS]
+    with reporting_errors("the services keep running"):
+        if watch:
+            start.watch(open_context, functools.partial(print, flush=True))
+    with release_context(locked_by="start") as context:
+        for line in start.start(context, targets):
+            print(line)
 
 
 @task(help=SERVICE_HELP | CONFIRM_HELP | {"service": "only this one: aci or aks"})

@@ -60,6 +60,15 @@ def release_context(
     tell: Callable[[str], None] = lambda _line: None,
     dirty: bool = False,
 ) -> Iterator["Context"]:
+    """Yield a Context, and turn errors into exit codes; see open_context."""
+    with reporting_errors(), open_context(locked_by, on, tell) as context:
+        yield context
+
+
+@contextlib.contextmanager
+def open_context(
+    locked_by: str | None = None, on: str = "", tell: Callable[[str], None] = lambda _line: None
+) -> Iterator["Context"]:
     """Yield a Context; with `locked_by`, the name of a task, hold the workspace's lock meanwhile.
 
     `on` overrides train.compute; `tell` gets the lines of a step's log; `dirty` allows production to be deployed
@@ -72,7 +81,7 @@ def release_context(
     from lib.release.steps.step import Context
     from lib.terminal import prompts
 
-    with reporting_errors(), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         loaded = settings.load(ROOT)
         if on:
             loaded = loaded.training_on(on)

@@ -4,8 +4,9 @@
 set -euo pipefail
 
 packages=(
-    podman runc netavark aardvark-dns  # containers where no Docker answers, their base, a registry: tests/test_containers.py
+    podman runc netavark aardvark-dns iptables  # containers where no Docker answers, their base, a registry: tests/test_containers.py
     mmdebstrap docker-registry
+    systemd  # systemd-analyze looks at the unit: tests/test_start.py
     openssh-server openssh-client  # a machine to train on: tests/test_vm.py
 )
 # Looks at the report: tests/test_report_page.py. Ubuntu has no package of this name; GitHub's machines have the program.

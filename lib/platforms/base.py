@@ -105,13 +105,18 @@ class Deployment(Plain, frozen=True):
 
 
 class WebService(Plain, frozen=True):
-    """A web service as it is now, and the engine that runs it. `trouble` is why it does not serve, or empty."""
+    """A web service as it is now, and the engine that runs it.
+
+    `trouble` is why it does not serve as it should, or empty. A service can be "serving" with trouble: the version
+    that was deployed answers, but the settings have changed. "stopped" means by `invoke stop`.
+    """
 
     name: str
     scoring_uri: str
     image: str
     model_version: int
     engine: str
+    state: Literal["serving", "stopped", "down"]
     trouble: str = ""
 
 
@@ -250,6 +255,13 @@ class Services(Protocol):
         """Take over a service that someone else deployed, and return a description. It keeps serving as it does.
 
         Idempotent. Raises ReleaseError if the service does not exist, RefusedError if it cannot be taken over.
+        """
+
+    def start(self, service: Service) -> WebService | None:
+        """Start a service again with the version that it had, and return it; None if it was never deployed.
+
+        Idempotent: a service that serves stays untouched. Limit: the platform's start timeout. Raises UnhealthyError
+        if it does not start.
         """
 
     def stop(self, service: Service) -> None:

@@ -1,7 +1,7 @@
 """`invoke doctor`: check everything that a release needs, and change nothing. Each problem comes with its fix."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lib import platforms
@@ -9,6 +9,7 @@ from lib.errors import ReleaseError, SettingsError
 from lib.forks.client import Forks
 from lib.platforms.base import Finding
 from lib.settings import conda, load
+from lib.setup import unit
 from lib.setup.machine import disk, packages, python, python_of_image, uv
 from lib.setup.project import agreement, commit, dotenv, dotenv_ignored, scripts
 
@@ -24,6 +25,13 @@ def check(root: Path) -> Iterator[Finding]:
     yield from scripts(root)
     yield disk(root)
     yield from _settings(root)
+
+
+def offer_unit(root: Path, ask: Callable[[str], bool]) -> Iterator[str]:
+    """Offer to keep the services of this machine running, and yield lines for people; see lib.setup.unit."""
+    settings = load(root)
+    if settings.env.platform == "local":
+        yield from unit.offer(root, settings, ask)
 
 
 def _packages(root: Path) -> Iterator[Finding]:
@@ -44,6 +52,8 @@ def _settings(root: Path) -> Iterator[Finding]:
         yield from (Finding(what="settings", fix=problem) for problem in str(error).splitlines())
         return
     yield Finding(what="settings of config/ and .env")
+    if settings.env.platform == "local":
+        yield from unit.check(root, settings)
     with Forks(root, settings.records / "interpreter.log") as forks:
         try:
             yield from platforms.connect(settings, forks).check()

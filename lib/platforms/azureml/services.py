@@ -46,6 +46,7 @@ class Services:
             image=tags.get("image", ""),
             model_version=_number(tags.get("model_version", "")),
             engine="AKS" if is_aks(service) else "ACI",
+            state="serving" if webservice.state == "Healthy" else "down",
             trouble=self._trouble(webservice, service),
         )
 
@@ -99,6 +100,12 @@ class Services:
         self._ownership.require_service(webservice)
         set_key(webservice, kind, None)
         return bool(webservice.state == "Healthy")
+
+    def start(self, service: Service) -> WebService | None:
+        webservice = self.find(service)
+        if webservice and webservice.state == "down":  # Azure starts containers again by itself, and cannot be asked to
+            raise UnhealthyError(f"{service.name}: {webservice.trouble}\n`invoke release` deploys it again")
+        return webservice
 
     def stop(self, service: Service) -> None:
         self.remove(service.name)  # Azure ML has no other way to stop a service

@@ -5,7 +5,7 @@ import http
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,14 +37,18 @@ class Services:
         row = self._row(service.name)
         if row is None:
             return None
-        uri = _uri(row)
+        trouble = "it was stopped" if row["stopped"] else self._fault(row)
+        state: Literal["stopped", "down", "serving"] = "stopped" if row["stopped"] else "down" if trouble else "serving"
+        if not trouble and _runtime(row) != self._runtime_settings(service):
+            trouble = "its port, workers, engine or containers are others in the settings"
         return WebService(
             name=service.name,
-            scoring_uri=uri,
+            scoring_uri=_uri(row),
             image=row["image"],
             model_version=row["model_version"],
             engine=row["engine"],
-            trouble="it was stopped" if row["stopped"] else self._trouble(service, row, uri),
+            state=state,
+            trouble=trouble,
         )
 
     def deploy(self, deployment: Deployment) -> WebService:
@@ -55,7 +59,7 @@ class Services:
         current = self.find(service) if row and self._serves(row, deployment) else None
         if current and not current.trouble:
             return current
-        self._replace(deployment, row)
+        self._replace(deployment, row, self._engine)
         self._drop_old_logs(service.name)
         deployed = self.find(service)
         if deployed is None or deployed.trouble:
@@ -80,13 +84,30 @@ class Services:
             return False
         if not self._has_changed(service, key, row, old):
             # The server of an earlier version's image reads its keys only when it starts.
-            self._replace(_as_deployment(service, row), row)
+            self._replace(_as_deployment(service, row), row, self._engine)
             if not self._has_changed(service, key, self._row(service.name) or row, old):
                 raise UnhealthyError(f"{service.name} has not replaced its {key} key\n`invoke stop` ends the service")
         return True
 
     def adopt(self, service: Service) -> str:
         return f"service {service.name} belongs to this workspace, as all services on this machine do"
+
+    def start(self, service: Service) -> WebService | None:
+        row = self._row(service.name)
+        if row is None:
+            return None
+        self._keys.publish(service.name)
+        if row["stopped"] or self._fault(row):
+            self._stop_strays(service.name, row)
+            # As it was, also if the settings have changed meanwhile: only a release deploys changes.
+            local = msgspec.structs.replace(service.local, port=row["port"], workers=row["workers"])
+            deployment = _as_deployment(msgspec.structs.replace(service, local=local), row)
+            self._replace(deployment, row, row["engine"])
+            self._drop_old_logs(service.name)
+        started = self.find(service)
+        if started is None or started.state != "serving":
+            raise UnhealthyError(f"{service.name} did not start: {started.trouble if started else 'it was removed'}")
+        return started
 
     def stop(self, service: Service) -> None:
         self._stop(service.name)
@@ -102,11 +123,11 @@ class Services:
         """Return what the database holds of a service."""
         return self._store.one("SELECT * FROM services WHERE name = ?", name)
 
-    def _replace(self, deployment: Deployment, row: dict[str, Any] | None) -> None:
+    def _replace(self, deployment: Deployment, row: dict[str, Any] | None, engine: str) -> None:
         """Start a candidate, check it, let it take over, and stop the previous version."""
         service, keys = deployment.service, self._keys.publish(deployment.service.name)
-        replicas = self._replicas(self._engine)
-        same_engine = row is not None and row["engine"] == self._engine
+        replicas = self._replicas(engine)
+        same_engine = row is not None and row["engine"] == engine
         serving = row["replica"] if row and same_engine else ""
         with contextlib.closing(replicas.start(deployment, keys, serving)) as candidate:
             self._check(candidate.addresses, deployment, row)
@@ -125,8 +146,8 @@ class Services:
                 model_version=deployment.model_version,
                 replica=candidate.name,
                 stopped=0,
-                engine=self._engine,
-                container=self._container(service),
+                engine=engine,
+                container=self._container(service, engine),
             )
         if serving:
             replicas.stop(service.name, serving)
@@ -152,15 +173,11 @@ class Services:
         for engine in {self._engine, *serving}:
             self._replicas(engine).stop_others(name, serving.get(engine, ""))
 
-    def _trouble(self, service: Service, row: dict[str, Any], uri: str) -> str:
-        """Ask a service with both of its keys. Return why it does not serve as it should, or an empty string."""
-        expected_identity = identity(row["model_name"], row["model_version"], row["image"])
-        for key in self._keys.of(service.name):
-            if trouble := identity_mismatch(uri, key.reveal(), expected_identity):
-                return trouble
-        if _runtime(row) != self._runtime_settings(service):
-            return "its port, workers, engine or containers are others in the settings"
-        return ""
+    def _fault(self, row: dict[str, Any]) -> str:
+        """Ask a service with both of its keys. Return why it does not answer as deployed, or an empty string."""
+        version = identity(row["model_name"], row["model_version"], row["image"])
+        faults = (identity_mismatch(_uri(row), key.reveal(), version) for key in self._keys.of(row["name"]))
+        return next((fault for fault in faults if fault), "")
 
     def _has_changed(self, service: Service, key: KeyName, row: dict[str, Any], old: Secret) -> bool:
         """Return whether a service refuses an old key and accepts the new one."""
@@ -178,12 +195,12 @@ class Services:
 
     def _runtime_settings(self, service: Service) -> tuple[Any, ...]:
         """Return the runtime that the settings ask for; see _runtime."""
-        return service.local.port, service.local.workers, self._engine, self._container(service)
+        return service.local.port, service.local.workers, self._engine, self._container(service, self._engine)
 
-    def _container(self, service: Service) -> str:
+    def _container(self, service: Service, engine: str) -> str:
         """Return a service's container settings and its registry as JSON; empty if it runs as processes."""
         container = {"registry": self._registry} | msgspec.structs.asdict(service.local.container)
-        return "" if self._engine == "process" else msgspec.json.encode(container).decode()
+        return "" if engine == "process" else msgspec.json.encode(container).decode()
 
     def _stop(self, name: str) -> None:
         """Stop every replica of a service."""

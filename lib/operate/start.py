@@ -1,0 +1,78 @@
+"""`invoke start`: bring services back as they were, once or, with --watch, whenever one ends."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from lib.errors import RefusedError, ReleaseError
+from lib.release.lock import locked
+from lib.release.steps.deploy import service_of
+from lib.release.steps.step import Context
+
+POLL_S = 1.0
+LONGEST_PAUSE_S = 60.0
+TARGETS = ("aci", "aks")
+
+Tell = Callable[[str], None]
+
+
+def start(context: Context, targets: list[str]) -> Iterator[str]:
+    """Start services, and yield a line about each. Raises ReleaseError if none was ever deployed."""
+    services = [context.platform.services.start(service_of(context, target)) for target in targets]
+    if not any(services):
+        raise ReleaseError("no service was deployed yet\n`invoke release` deploys them")
+    for service in services:
+        if service:
+            yield f"{service.scoring_uri} serves version {service.model_version}"
+
+
+def watch(connect: Callable[[], AbstractContextManager[Context]], tell: Tell) -> None:
+    """Start services that should run and do not, for ever. Services that `invoke stop` has stopped stay stopped.
+
+    Settings are read again each time, so a release may change them meanwhile. A failure is reported once, not each
+    time; the next attempt waits longer, so that a broken service does not keep the processor busy.
+    """
+    pause_s, reported = POLL_S, ""
+    while True:
+        try:
+            with connect() as context:
+                started = list(_start_ended(context))
+            for line in started:
+                tell(line)
+            pause_s, reported = (min(2 * pause_s, LONGEST_PAUSE_S), "") if started else (POLL_S, "")
+        except RefusedError:
+            pass  # a task holds the workspace's lock: what it leaves is looked at next time
+        except ReleaseError as error:
+            if str(error) != reported:
+                tell(str(error))
+            pause_s, reported = min(2 * pause_s, LONGEST_PAUSE_S), str(error)
+        time.sleep(pause_s)
+
+
+def _start_ended(context: Context) -> Iterator[str]:
+    """Start each service that is down, and yield a line about it."""
+    for target in TARGETS:
+        settings = service_of(context, target)
+        if _is_down(context, target):
+            # Looked at again under the lock: during an update, a release may have stopped the old replicas.
+            with locked(context.settings.folder, "start"):
+                if _is_down(context, target):
+                    service = context.platform.services.start(settings)
+                    if service:
+                        yield f"{settings.name} was down; version {service.model_version} serves again"
+
+
+def _is_down(context: Context, target: str) -> bool:
+    service = context.platform.services.find(service_of(context, target))
+    return service is not None and service.state == "down"
+
+
+def production_trouble(context: Context) -> str:
+    """Return why production is down; an empty string if it serves, or if nothing was ever in production."""
+    if context.platform.models.production() is None:
+        return ""
+    service = context.platform.services.find(context.settings.release.services.aks)
+    if service and service.state == "serving":
+        return ""
+    name = context.settings.release.services.aks.name
+    return f"production is down: {name}: {service.trouble if service else 'the service was removed'}"
