@@ -214,6 +214,14 @@ class ServicesContract:
         assert Client(uri, before[changed]).ask(method="GET").status == 401
         assert [Client(uri, secret).ask(method="GET").status != 401 for secret in after] == [True, True]
 
+    def test_starting_what_serves_changes_nothing_and_what_was_never_deployed_is_none(
+        self, ground: Ground, version_1: ModelVersion
+    ) -> None:
+        deployed = ground.platform.services.deploy(ground.deployment(ground.aci, version_1))
+        assert ground.platform.services.start(ground.aci) == deployed
+        never = msgspec.structs.replace(ground.aci, name="never-deployed")
+        assert ground.platform.services.start(never) is None
+
     def test_services_do_not_share_their_keys(self, ground: Ground, version_1: ModelVersion) -> None:
         for service in (ground.aci, ground.aks):
             ground.platform.services.deploy(ground.deployment(service, version_1))
