@@ -438,5 +438,5 @@ def test_a_change_of_settings_makes_the_deployment_stale_and_nothing_before_it(a
         project.invoke("release")
         assert "k" * 32 in project.invoke("keys")
     project.invoke("stop", "--yes", "--production")
-    assert "no longer exists" in project.invoke("status")
+    assert "no longer exists" in project.invoke("status", expect=5)
     project.invoke("release")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project, free_port, key, served, versions_in_production
+from tests.support.project import Project, free_port, key, served, states, versions_in_production
 
 DATA = Path(__file__).parent / "data/earlier_project"
 IMAGE = "e4cdc217deb2eb21e764c1447a15ae167d594b9c1466ec873cf93ce3c731a010"
@@ -51,8 +51,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 def test_only_the_stopped_services_are_out_of_date(earlier: Project) -> None:
     fresh = dict.fromkeys(["train", "evaluate", "register", "image"], "fresh")
-    table = earlier.invoke("status", "--format", "json", expect=5)  # production was stopped
-    found = {row["step"]: row["state"] for row in json.loads(table[: table.rindex("]") + 1])}
+    found = states(earlier)
     assert {step: found[step] for step in fresh} == fresh
     assert "it was stopped" in earlier.invoke("why", "aci")
 
