@@ -61,13 +61,16 @@ def release_context(
     dirty: bool = False,
 ) -> Iterator["Context"]:
     """Yield a Context, and turn errors into exit codes; see open_context."""
-    with reporting_errors(), open_context(locked_by, on, tell) as context:
+    with reporting_errors(), open_context(locked_by, on, tell, dirty) as context:
         yield context
 
 
 @contextlib.contextmanager
 def open_context(
-    locked_by: str | None = None, on: str = "", tell: Callable[[str], None] = lambda _line: None
+    locked_by: str | None = None,
+    on: str = "",
+    tell: Callable[[str], None] = lambda _line: None,
+    dirty: bool = False,
 ) -> Iterator["Context"]:
     """Yield a Context; with `locked_by`, the name of a task, hold the workspace's lock meanwhile.
 

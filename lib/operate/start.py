@@ -1,11 +1,11 @@
 """`invoke start`: bring services back as they were, once or, with --watch, whenever one ends."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from lib.errors import RefusedError, ReleaseError
-from lib.release.lock import locked
 from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context
 
@@ -26,7 +26,7 @@ def start(context: Context, targets: list[str]) -> Iterator[str]:
             yield f"{service.scoring_uri} serves version {service.model_version}"
 
 
-def watch(connect: Callable[[], AbstractContextManager[Context]], tell: Tell) -> None:
+def watch(connect: Callable[..., AbstractContextManager[Context]], tell: Tell) -> None:
     """Start services that should run and do not, for ever. Services that `invoke stop` has stopped stay stopped.
 
     Settings are read again each time, so a release may change them meanwhile. A failure is reported once, not each
@@ -36,7 +36,12 @@ def watch(connect: Callable[[], AbstractContextManager[Context]], tell: Tell) ->
     while True:
         try:
             with connect() as context:
-                started = list(_start_ended(context))
+                down = list(filter(functools.partial(_is_down, context), TARGETS))
+            started = []
+            if down:
+                # Looked at again under the lock: during an update, a release may have stopped the old replicas.
+                with connect(locked_by="start") as context:
+                    started = [_start_again(context, target) for target in down if _is_down(context, target)]
             for line in started:
                 tell(line)
             pause_s, reported = (min(2 * pause_s, LONGEST_PAUSE_S), "") if started else (POLL_S, "")
@@ -49,17 +54,11 @@ def watch(connect: Callable[[], AbstractContextManager[Context]], tell: Tell) ->
         time.sleep(pause_s)
 
 
-def _start_ended(context: Context) -> Iterator[str]:
-    """Start each service that is down, and yield a line about it."""
-    for target in TARGETS:
-        settings = service_of(context, target)
-        if _is_down(context, target):
-            # Looked at again under the lock: during an update, a release may have stopped the old replicas.
-            with locked(context.settings.folder, "start"):
-                if _is_down(context, target):
-                    service = context.platform.services.start(settings)
-                    if service:
-                        yield f"{settings.name} was down; version {service.model_version} serves again"
+def _start_again(context: Context, target: str) -> str:
+    """Start a service that is down, and return a line about it."""
+    service = context.platform.services.start(service_of(context, target))
+    name = service_of(context, target).name
+    return f"{name} was down; version {service.model_version} serves again" if service else f"{name} was removed"
 
 
 def _is_down(context: Context, target: str) -> bool:
