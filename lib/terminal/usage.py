@@ -6,7 +6,8 @@ from types import ModuleType
 
 from invoke.collection import Collection
 from invoke.exceptions import ParseError
-from invoke.parser import Parser, ParserContext
+from invoke.parser import Parser
+from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 
