@@ -287,7 +287,7 @@ def test_a_run_that_is_cancelled_is_no_success(project: AzureProject, sdk: Sdk) 
     on_cluster(project)
     waiting(project)
     with project.start("train") as process:
-        eventually(lambda: "Running" in [run["status"] for run in runs(sdk, project)], limit_s=240)
+        eventually(lambda: "Running" in [run["status"] for run in runs(sdk, project)], limit_s=240, period_s=0.1)
         sdk("next(iter(Experiment(workspace(name), 'diabetes').get_runs())).cancel()", name=project.workspace)
         output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1

@@ -194,7 +194,7 @@ class Clients:
 def test_a_release_that_is_killed_goes_on_where_it_stopped(azure_project: AzureProject, moment: str) -> None:
     project = azure_project
     with project.start("release") as process:
-        eventually(lambda: any(moment in one for one in changes(project)), limit_s=240)
+        eventually(lambda: any(moment in one for one in changes(project)), limit_s=240, period_s=0.1)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=LIMIT_S)
     project.invoke("release")

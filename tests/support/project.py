@@ -225,12 +225,12 @@ def server(project: Project, service: str) -> int:
     return groups.pop()
 
 
-def eventually(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
-    """Wait until a condition holds."""
+def eventually(condition: Callable[[], object], limit_s: float = LIMIT_S, period_s: float = 0.01) -> None:
+    """Wait until a condition holds. A condition that is expensive to check gets a longer period."""
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, f"it did not come true within {limit_s:g} s"
-        time.sleep(0.01)  # leaves the processor to what is waited for
+        time.sleep(period_s)  # leaves the processor to what is waited for
 
 
 def only_the_services_run(project: Project) -> None:
