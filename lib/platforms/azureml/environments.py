@@ -1,7 +1,9 @@
 """Environments made from config/conda_dependencies.yml, registered in the workspace once for each content."""
 
+import contextlib
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -51,7 +53,8 @@ def registered(workspace: Workspace, environment: Environment) -> Environment:
     environment.version = digest(msgspec.json.encode(content))[:12]
 
     def get_or_register() -> Environment:
-        return _get(workspace, environment) or environment.register(workspace)
+        with _bare_exceptions():
+            return _get(workspace, environment) or environment.register(workspace)
 
     return retrying(f"environment {environment.name}", get_or_register)
 
@@ -59,10 +62,20 @@ def registered(workspace: Workspace, environment: Environment) -> Environment:
 def _get(workspace: Workspace, environment: Environment) -> Environment | None:
     """Return the environment with this name and version; None if it does not exist."""
     try:
-        return Environment.get(workspace, environment.name, environment.version)
-    except Exception as error:
-        if type(error) is not Exception:  # the SDK raises a bare Exception here, whatever has gone wrong
-            raise
+        with _bare_exceptions():
+            return Environment.get(workspace, environment.name, environment.version)
+    except UserErrorException as error:
         if status(error) == NOT_FOUND:
             return None
+        raise
+
+
+@contextlib.contextmanager
+def _bare_exceptions() -> Iterator[None]:
+    """Give the SDK's bare exceptions a type: its client of environments raises nothing else, whatever went wrong."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
         raise UserErrorException(str(error)) from None
