@@ -24,6 +24,7 @@ RETRY_LIMIT_S = 45.0  # since the first failure
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
 LONGEST_WAIT_S = 30.0  # that Azure may ask for
 DISCONNECTED = -1
+CODES = {"TooManyRequests": 429, "InternalServerError": 500, "ServiceUnavailable": 503, "GatewayTimeout": 504}
 TRANSIENT = {DISCONNECTED, 408, 429, 500, 502, 503, 504}
 
 
@@ -117,7 +118,9 @@ def status(error: BaseException) -> int:
             return int(match[1])
         if isinstance(cause, RESETS):
             return DISCONNECTED
-    return 0
+    # Errors of submitting a run have Azure's own code only.
+    texts = [_message(cause) for cause in _causes(error)]
+    return next((code for name, code in CODES.items() if any(name in text for text in texts)), 0)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
