@@ -199,3 +199,18 @@ def test_keys_of_env_are_kept_when_an_update_fails(
         given.services.deploy(second)
     assert outside(ground, first)[1] == keys
     assert ground.trouble(first) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("request_", ["PATCH .*/services/{}$", "POST .*/services/validate$", "POST .*/listkeys$"])
+def test_a_request_that_fails_for_good_leaves_the_last_version_serving(
+    ground: AzureWorkspace, first: Deployment, second: Deployment, request_: str
+) -> None:
+    before = outside(ground, first)
+    ground.azure.fault("error", request_.format(first.service.name), times=0, status=503)
+    with pytest.raises(ReleaseError, match="Azure answers 503") as raised:
+        ground.platform.services.deploy(second)
+    assert len(str(raised.value).splitlines()) <= 3
+    ground.azure.forget_faults()
+    assert ground.trouble(first) == ""
+    assert outside(ground, first) == before

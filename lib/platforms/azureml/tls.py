@@ -27,7 +27,7 @@ def certificate(service: Service, env: Env) -> dict[str, Any]:
 
 
 def require_certificates(settings: Settings) -> None:
-    """Raise SettingsError if a service asks for a certificate of its own and .env does not name it."""
+    """Raise SettingsError if a service asks for your own certificate and .env does not name it."""
     services = settings.release.services
     for service in (services.aci, services.aks):
         if service.azureml.tls == "custom":
