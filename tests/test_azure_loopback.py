@@ -482,7 +482,7 @@ service = Webservice(ws, "kept")
 service.update(models=[register("7")], inference_config=inference("crashes.py"))
 service.wait_for_deployment()
 """)
-    assert sdk("result = Webservice(workspace(), 'kept').state") == "Unhealthy"
+    assert sdk("result = Webservice(workspace(), 'kept').state") == "Failed"
     assert ask(service["scoringUri"], service["keys"][0]).json()["result"] == [2.5]
     put_back = sdk(
         f"""{CREATE}

@@ -147,5 +147,5 @@ def pause_s(error: BaseException, default_s: float) -> float:
         match = re.search(r"Retry-After'?: '?(\d+)", _message(cause))
         wait = headers.get("Retry-After") or (match and match[1])
         if wait and str(wait).isdigit():
-            return min(float(wait), LONGEST_WAIT_S)
+            return max(FIRST_PAUSE_S, min(float(wait), LONGEST_WAIT_S))  # Azure may ask for 0 again and again
     return min(default_s, LONGEST_WAIT_S)
