@@ -13,7 +13,7 @@ from tests.azure.loopback import LoopbackAzure
 from tests.support.project import LIMIT_S, AzureProject, Project, changed, error
 
 TOML = "config/release.toml"
-OTHER = "00000000-1111-4000-8000-00000000ffff"
+OTHER = "11111111-1111-4000-8000-00000000ffff"
 ORDER = (
     "service principal of .env, then workload identity (OIDC in CI, or AZURE_FEDERATED_TOKEN_FILE), "
     "then the Azure CLI's login, then managed identity, then signing in at a terminal"

@@ -372,7 +372,8 @@ class TestRelease:
         assert image.attrs["Config"]["User"] == "10001:10001"
         look = "import os; print(os.getuid(), sorted(os.listdir('/image')), os.path.exists('/wheels'))"
         said = client.containers.run(image.id, ["python3", "-c", look], remove=True).decode()
-        folders = ["conda_dependencies.yml", "drain.py", "model", "packages", "serve.py", "service"]
+        folders = ["Dockerfile", "conda_dependencies.yml", "drain.py", "environment.Dockerfile", "intact.py", "model"]
+        folders += ["packages", "scoring_keys.py", "serve.py", "service"]
         assert said.strip() == f"10001 {folders} False"
 
     def test_a_replica_is_limited_and_can_do_and_be_reached_no_more_than_needed(

@@ -70,13 +70,14 @@ def read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
     except SettingsError as error:
         problems.append(str(error).replace("\n", ": "))
         return {}
+    before = len(problems)
     for binding in parse_stream(io.StringIO(text)):
         # Blank lines and comments belong to the text of the entry after them.
         start = len(binding.original.string) - len(binding.original.string.lstrip())
         number = binding.original.line + binding.original.string[:start].count("\n")
         if binding.error or (binding.key and binding.value is None):
             problems.append(f".env, line {number}: this is not NAME=VALUE, or a quote is not closed")
-    if problems:
+    if len(problems) > before:
         return {}  # dotenv itself would only warn of a line, and leave it out
     return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
