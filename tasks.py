@@ -143,14 +143,14 @@ def attach(_: Invoke) -> None:
 @task(help={"format": "table, or json for machines"})
 def status(_: Invoke, format: str = "table") -> None:
     """Show every step as fresh, stale, missing, held or failed, and why. Exit code 5 if production is down."""
-    from lib.operate.start import production_trouble
     from lib.release import graph
+    from lib.release.steps import production
     from lib.terminal import tables
 
     with release_context() as context:
         write = tables.status_json if one_of(format, ["table", "json"]) == "json" else tables.status_table
         print(write(graph.status(context)))
-        if trouble := production_trouble(context):
+        if trouble := production.trouble(context):
             raise failure(f"Error: {trouble}\n`invoke start` starts it again", 5)
 
 

@@ -271,11 +271,15 @@ class TestImages:
 
 
 def files_in(client: Any, image: str) -> str:
-    """Return a digest of the installed packages: every file with its rights and content."""
+    """Return a digest of the installed packages: every file with its rights and content.
+
+    Not of requirements.txt, which belongs to the files of an image and is beside the packages.
+    """
     script = """
 import hashlib, os, pathlib
 found = hashlib.sha256()
-for path in sorted(pathlib.Path("/image/packages").rglob("*")):
+folder = pathlib.Path("/image/packages")
+for path in sorted(set(folder.rglob("*")) - {folder / "requirements.txt"}):
     state = path.lstat()
     content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     found.update(repr((str(path), state.st_mode, state.st_uid, content)).encode())

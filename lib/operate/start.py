@@ -64,14 +64,3 @@ def _start_again(context: Context, target: str) -> str:
 def _is_down(context: Context, target: str) -> bool:
     service = context.platform.services.find(service_of(context, target))
     return service is not None and service.state == "down"
-
-
-def production_trouble(context: Context) -> str:
-    """Return why production is down; an empty string if it serves, or if nothing was ever in production."""
-    if context.platform.models.production() is None:
-        return ""
-    service = context.platform.services.find(context.settings.release.services.aks)
-    if service and service.state == "serving":
-        return ""
-    name = context.settings.release.services.aks.name
-    return f"production is down: {name}: {service.trouble if service else 'the service was removed'}"

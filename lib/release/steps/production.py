@@ -1,4 +1,4 @@
-"""Bring the version in production back to the production service."""
+"""The version in production: whether it serves, and how it comes back to the production service."""
 
 from collections.abc import Iterator
 
@@ -33,3 +33,14 @@ def revive(context: Context) -> Iterator[str]:
     service = context.platform.services.find(context.settings.release.services.aks)
     if production and (service is None or service.trouble):
         yield f"{restore(context)}: {service.trouble if service else 'the service was gone'}"
+
+
+def trouble(context: Context) -> str:
+    """Return why production is down; an empty string if it serves, or if nothing was ever in production."""
+    if context.platform.models.production() is None:
+        return ""
+    service = context.platform.services.find(context.settings.release.services.aks)
+    if service and service.state == "serving":
+        return ""
+    name = context.settings.release.services.aks.name
+    return f"production is down: {name}: {service.trouble if service else 'the service was removed'}"
