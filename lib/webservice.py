@@ -1,11 +1,14 @@
 """Send requests to a web service, and compare its answers with the expected identity and predictions."""
 
+import contextlib
 import http
+import http.client
 import ipaddress
 import json
 import math
 import os
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +22,10 @@ Identity = dict[str, str]  # the headers that say which model answers
 class Answer:
     """A response: status, headers and body."""
 
-    def __init__(self, response: "urllib3.BaseHTTPResponse") -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self.content = response.data
+    def __init__(self, status: int, headers: Mapping[str, str] | http.client.HTTPMessage, content: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.content = content
 
     @property
     def body(self) -> Any:
@@ -38,7 +41,6 @@ class Client:
 
     def __init__(self, scoring_uri: str, key: str | None) -> None:
         self.uri = scoring_uri
-        self.pool = _pool(scoring_uri)
         # A kept connection would reach the same replica again, also after an update.
         self.headers = {"Content-Type": "application/json", "Connection": "close"}
         if key:
@@ -46,13 +48,29 @@ class Client:
 
     def ask(self, body: bytes | None = None, method: str = "POST") -> Answer:
         """Send a request on a new connection. Raises OSError if there is no answer."""
+        url = urllib.parse.urlsplit(self.uri)
+        if url.scheme == "http" and _is_loopback(url.hostname or ""):
+            return self._ask_directly(url, body, method)
         import urllib3
 
         try:
-            return Answer(self.pool.request(method, self.uri, body=body, headers=self.headers, redirect=False))
+            pool = _pool(self.uri)
+            response = pool.request(method, self.uri, body=body, headers=self.headers, redirect=False)
+            return Answer(response.status, response.headers, response.data)
         except urllib3.exceptions.HTTPError as error:
             cause = error.__cause__ or error.__context__
             raise ConnectionError(str(cause if isinstance(cause, OSError) else error)) from error
+
+    def _ask_directly(self, url: urllib.parse.SplitResult, body: bytes | None, method: str) -> Answer:
+        """Send a request to this machine, without what only proxies and certificates need: it is imported slowly."""
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=TIMEOUT_S)
+        with contextlib.closing(connection):
+            try:
+                connection.request(method, url.path or "/", body, self.headers)
+                response = connection.getresponse()
+                return Answer(response.status, response.headers, response.read())
+            except http.client.HTTPException as error:
+                raise ConnectionError(f"{type(error).__name__}: {error}") from error
 
     def mismatch(self, rows: list[Any], predictions: list[Any]) -> str:
         """Score rows, and return the first difference from the expected predictions, or an empty string."""
