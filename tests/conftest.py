@@ -49,6 +49,26 @@ def azure_project(tmp_path: Path, azure: LoopbackAzure) -> Iterator[AzureProject
 
 
 @pytest.fixture(scope="module")
+def azure_workspace(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> Iterator[Any]:
+    """Give an AzureWorkspace of the module's own. Faults that a test has left behind would disturb its removal."""
+    from tests.support.azure import AzureWorkspace  # only here: it imports the platform
+
+    made = AzureWorkspace(tmp_path_factory.mktemp("azure"), azure)
+    yield made
+    azure.forget_faults()
+    made.close()
+
+
+@pytest.fixture
+def clean_azure(azure: LoopbackAzure) -> Iterator[None]:
+    """Begin with an empty log, and leave no fault behind."""
+    azure.forget_requests()
+    yield
+    azure.forget_faults()
+    assert azure.requests(known="False") == []
+
+
+@pytest.fixture(scope="module")
 def version_1(ground: Any) -> Any:
     """Give a registered version in the module's own ground: a workspace of a platform."""
     return ground.version(0.05)

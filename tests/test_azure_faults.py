@@ -4,7 +4,7 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,30 +14,17 @@ import requests
 from lib.errors import ReleaseError, UnhealthyError
 from lib.platforms.base import ModelVersion, Platform
 from lib.settings import Autoscale, Secret
-from tests.azure.loopback import LoopbackAzure
 from tests.support.azure import AzureWorkspace, failing, named
 from tests.support.ground import FORGOTTEN, quietly
 from tests.support.project import AzureProject, changed
 
 TOML = "config/release.toml"
-pytestmark = FORGOTTEN
+pytestmark = [FORGOTTEN, pytest.mark.usefixtures("clean_azure")]
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> Iterator[AzureWorkspace]:
-    made = AzureWorkspace(tmp_path_factory.mktemp("faults"), azure)
-    yield made
-    azure.forget_faults()
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def clean(azure: LoopbackAzure) -> Iterator[None]:
-    """Begin with an empty log, and leave no fault behind."""
-    azure.forget_requests()
-    yield
-    azure.forget_faults()
-    assert azure.requests(known="False") == []
+def ground(azure_workspace: AzureWorkspace) -> AzureWorkspace:
+    return azure_workspace
 
 
 # Faults that pass

@@ -1,12 +1,10 @@
 """One release at a time in a workspace of Azure ML, from any machine."""
 
 import contextlib
-from collections.abc import Iterator
 
 import pytest
 
 from lib.platforms.base import Platform
-from tests.azure.loopback import LoopbackAzure
 from tests.support.azure import AzureWorkspace, failing
 from tests.support.project import AzureProject, eventually
 
@@ -14,11 +12,8 @@ LIMIT_S = 40  # a lease is renewed every 15 seconds
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> Iterator[AzureWorkspace]:
-    made = AzureWorkspace(tmp_path_factory.mktemp("lease"), azure)
-    yield made
-    azure.forget_faults()
-    made.close()
+def ground(azure_workspace: AzureWorkspace) -> AzureWorkspace:
+    return azure_workspace
 
 
 def enter(platform: Platform, task: str) -> None:

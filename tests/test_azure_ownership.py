@@ -13,7 +13,6 @@ from lib.clock import now
 from lib.errors import UnhealthyError
 from lib.operate import destroy
 from lib.platforms.base import Deployment, ModelVersion, Platform, Production
-from tests.azure.loopback import LoopbackAzure
 from tests.support.azure import AzureWorkspace, failing
 from tests.support.ground import FORGOTTEN, listed
 from tests.support.project import AzureProject, error
@@ -24,10 +23,8 @@ THEIRS = {"team": "risk", "owner": "ann", "cost-centre": "4711"}
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> Iterator[AzureWorkspace]:
-    made = AzureWorkspace(tmp_path_factory.mktemp("ownership"), azure)
-    yield made
-    made.close()
+def ground(azure_workspace: AzureWorkspace) -> AzureWorkspace:
+    return azure_workspace
 
 
 @pytest.fixture(scope="module")

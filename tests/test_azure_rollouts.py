@@ -1,7 +1,6 @@
 """A failed update never takes down the version that serves, whatever state its service is in."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -10,12 +9,11 @@ import pytest
 from lib.errors import ReleaseError, UnhealthyError
 from lib.platforms.base import Deployment, ModelVersion
 from lib.settings import Secret
-from tests.azure.loopback import LoopbackAzure
 from tests.support.azure import AzureWorkspace, failing, named
 from tests.support.ground import FORGOTTEN
 from tests.support.project import eventually
 
-pytestmark = FORGOTTEN
+pytestmark = [FORGOTTEN, pytest.mark.usefixtures("clean_azure")]
 STATES = ["Healthy", "Unhealthy", "Transitioning", "Unschedulable", "Failed"]
 FAILURES = {
     "crash": ("crash", "service {}$", "the new score.py is broken"),
@@ -28,20 +26,8 @@ FAILURES = {
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> Iterator[AzureWorkspace]:
-    made = AzureWorkspace(tmp_path_factory.mktemp("rollouts"), azure)
-    yield made
-    azure.forget_faults()
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def clean(azure: LoopbackAzure) -> Iterator[None]:
-    """Begin with an empty log, and leave no fault behind."""
-    azure.forget_requests()
-    yield
-    azure.forget_faults()
-    assert azure.requests(known="False") == []
+def ground(azure_workspace: AzureWorkspace) -> AzureWorkspace:
+    return azure_workspace
 
 
 @pytest.fixture(scope="module")

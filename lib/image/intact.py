@@ -1,4 +1,4 @@
-"""Check an image's files against its digest: nothing is loaded that was changed after the image was built.
+"""Check an image's files against its digest, so that a server never loads a file that was changed after the build.
 
 This file goes into every image. It imports the standard library only, so that any server can use it.
 """

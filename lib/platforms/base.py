@@ -16,12 +16,21 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from lib.errors import RefusedError
 from lib.settings import Compute, Secret, Service
 
 Tell = Callable[[str], None]
 Ask = Callable[[str], bool]
 KeyName = Literal["primary", "secondary"]
 KEY_NAMES: tuple[KeyName, KeyName] = ("primary", "secondary")
+
+
+def key_from_env(service: Service, key: KeyName) -> RefusedError:
+    """Return the refusal to renew a key that .env sets: it would come back with the next release."""
+    return RefusedError(
+        f"the {key} key of {service.name} comes from .env\n"
+        f"Change SCORING_KEY_{key.upper()} there, then `invoke release`"
+    )
 
 
 class Plain(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,9 +3,7 @@
 Records describe the last release only; the tags stay with their version.
 """
 
-import getpass
 import json
-import os
 
 from lib.files import digest
 from lib.release.fingerprints import FILE, Fingerprint
@@ -62,12 +60,3 @@ def metric_of(tags: dict[str, str]) -> tuple[str, float] | None:
     """Return the name and the value of the metric that the gate used; None if the tags do not have it."""
     name, _, value = tags.get("metric", "").rpartition(" ")
     return (name, float(value)) if name else None
-
-
-def someone() -> str:
-    """Return who runs this release: in CI the person who started it, else the user and the machine."""
-    ci = os.environ.get("GITHUB_ACTOR") or os.environ.get("BUILD_REQUESTEDFOR")
-    try:
-        return ci or f"{getpass.getuser()}@{os.uname().nodename}"
-    except (KeyError, OSError):  # a container's user without a name
-        return f"user {os.getuid()}@{os.uname().nodename}"

@@ -44,10 +44,6 @@ class _UntilClosed:
 @contextlib.contextmanager
 def until_closed() -> Iterator[None]:
     """Let what is printed within the block survive a closed pipe."""
-    output = sys.stdout
-    sys.stdout = cast(TextIO, _UntilClosed(output))
-    try:
+    with contextlib.redirect_stdout(cast(TextIO, _UntilClosed(sys.stdout))):
         yield
         sys.stdout.flush()
-    finally:
-        sys.stdout = output

@@ -19,20 +19,25 @@ def check(arguments: list[str], tasks: ModuleType) -> str:
         return ""  # a shell completes a command line that nobody has finished yet
     if not core.unparsed and not isinstance(core[0].args.help.value, str):
         return ""
-    contexts = Collection.from_module(tasks).to_contexts()
+    collection = Collection.from_module(tasks)
+    names = list(collection.task_names)
+    # Only of the tasks that are named: those of all tasks would take longer than many a task's own work at its start.
+    contexts = [
+        ParserContext(name=name, args=collection[name].get_arguments()) for name in names if name in core.unparsed
+    ]
     try:
         Parser(initial=program.initial_context, contexts=contexts).parse_argv(core.unparsed)
     except ParseError as error:
-        return _explain(error, contexts)
+        return _explain(error, names)
     except ValueError as error:
         return f"{error}: a flag needs a number"
     explained = core[0].args.help.value
-    if isinstance(explained, str) and explained not in (names := [str(context.name) for context in contexts]):
+    if isinstance(explained, str) and explained not in names:
         return _unknown(f"task {explained}", explained, names)
     return ""
 
 
-def _explain(error: ParseError, contexts: list[ParserContext]) -> str:
+def _explain(error: ParseError, names: list[str]) -> str:
     task = error.context.name if error.context else None
     unknown = re.search(r"^No idea what '(.*)' is", str(error))
     if unknown is None:
@@ -42,7 +47,7 @@ def _explain(error: ParseError, contexts: list[ParserContext]) -> str:
     if name.startswith("-"):
         flags = [flag for flag in (error.context.flag_names() if error.context else ()) if len(flag) > len("-x")]
         return _unknown(f"option {name.partition('=')[0]}" + (f" of {task}" if task else ""), name, flags)
-    return _unknown(f"task {name}", name, [str(context.name) for context in contexts])
+    return _unknown(f"task {name}", name, names)
 
 
 def _unknown(what: str, name: str, choices: list[str]) -> str:

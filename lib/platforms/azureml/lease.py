@@ -4,7 +4,6 @@ The lease ends 60 seconds after its release dies. The blob's metadata says who h
 """
 
 import contextlib
-import getpass
 import json
 import os
 import platform
@@ -23,6 +22,7 @@ from azureml.core import Workspace
 from lib.clock import now
 from lib.errors import RefusedError
 from lib.platforms.azureml.retry import retrying, status
+from lib.user import current_user
 
 LEASE_S = 60
 RENEW_S = 15.0
@@ -35,8 +35,7 @@ class Lease:
 
     def __init__(self, workspace: Workspace, name: str, task: str) -> None:
         self._blob = _blob(workspace, f"invoke-release/{name}.lock")
-        who = f"{getpass.getuser()} on {platform.node()}"
-        self._holder = {"task": task, "who": who, "since": now(), "machine": _machine(), "pid": os.getpid()}
+        self._holder = {"task": task, "who": current_user(), "since": now(), "machine": _machine(), "pid": os.getpid()}
         self._id = str(uuid.uuid4())
         self._end = threading.Event()
         self._lost = ""

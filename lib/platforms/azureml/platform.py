@@ -22,7 +22,6 @@ from lib.platforms.azureml import computes, credentials, tls, workspace
 from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.ownership import Ownership
-from lib.platforms.azureml.questions import RULES
 from lib.platforms.azureml.retry import retrying_quietly
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.services import Services
@@ -60,7 +59,7 @@ class AzuremlPlatform:
         return self._connection.get_or_create()
 
     def check(self) -> Iterator[Finding]:
-        names = list(_check_names(self._settings))
+        names = list(workspace.check_names(self._settings))
         yield from names
         create = ", ".join(self._settings.release.azureml.create)
         yield Finding(
@@ -198,13 +197,3 @@ class AzuremlPlatform:
 
         retrying_quietly(f"deleting workspace {self._settings.workspace.workspace_name}", delete)
         self._connection.forget()
-
-
-def _check_names(settings: Settings) -> Iterator[Finding]:
-    """Check the names in config.json by Azure's rules, before any request is sent."""
-    for name, rule in RULES.items():
-        what = f"config/config.json: {name}"
-        try:
-            yield Finding(what=f"{what} {rule(getattr(settings.workspace, name))}")
-        except ValueError as error:
-            yield Finding(what=what, fix=str(error))

@@ -12,7 +12,7 @@ from lib.platforms.azureml.ownership import Ownership, describe
 from lib.platforms.azureml.retry import retrying, retrying_quietly
 from lib.platforms.azureml.rollouts import KEYS, Rollouts, fingerprint, is_aks, read_keys, set_key
 from lib.platforms.azureml.workspace import MADE_BY, Connection
-from lib.platforms.base import Deployment, KeyName, WebService
+from lib.platforms.base import Deployment, KeyName, WebService, key_from_env
 from lib.settings import Secret, Service, Settings
 from lib.webservice import identity, identity_mismatch
 
@@ -92,10 +92,7 @@ class Services:
     def renew_key(self, service: Service, key: KeyName) -> bool:
         kind = key.capitalize()
         if dict(zip(KEYS, self._settings.env.scoring_keys, strict=True))[kind]:
-            raise RefusedError(
-                f"the {key} key of {service.name} comes from .env\n"
-                f"Change SCORING_KEY_{key.upper()} there, then `invoke release`"
-            )
+            raise key_from_env(service, key)
         webservice = self._existing(service)
         self._ownership.require_service(webservice)
         set_key(webservice, kind, None)

@@ -14,6 +14,7 @@ from lib.platforms.azureml import credentials
 from lib.platforms.azureml.lease import Lease
 from lib.platforms.azureml.questions import RULES
 from lib.platforms.azureml.retry import SDK_ERRORS, limited, mentions, retrying, retrying_quietly
+from lib.platforms.base import Finding
 from lib.settings import Settings
 
 MADE_BY = {"made_by": "invoke-release"}
@@ -86,13 +87,21 @@ class Connection:
             self._lease = Lease(self._workspace, name, self._task)
 
 
-def require_names(settings: Settings) -> None:
-    """Raise SettingsError for a name in config.json that breaks Azure's rules, before any request is sent."""
+def check_names(settings: Settings) -> Iterator[Finding]:
+    """Check the names in config.json by Azure's rules, before any request is sent."""
     for name, rule in RULES.items():
+        what = f"config/config.json: {name}"
         try:
-            rule(getattr(settings.workspace, name))
+            yield Finding(what=f"{what} {rule(getattr(settings.workspace, name))}")
         except ValueError as error:
-            raise SettingsError(f"config/config.json: {name} {error}") from None
+            yield Finding(what=what, fix=str(error))
+
+
+def require_names(settings: Settings) -> None:
+    """Raise SettingsError for a name that breaks the rules; see check_names."""
+    for finding in check_names(settings):
+        if finding.fix:
+            raise SettingsError(f"{finding.what} {finding.fix}")
 
 
 def find(settings: Settings, auth: Any) -> Workspace | None:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from lib.errors import RefusedError, UnhealthyError
-from lib.platforms.base import KEY_NAMES, Deployment, KeyName, WebService
+from lib.errors import UnhealthyError
+from lib.platforms.base import KEY_NAMES, Deployment, KeyName, WebService, key_from_env
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.serving.replicas import Replicas
 from lib.platforms.local.store import Store
@@ -73,10 +73,7 @@ class Services:
 
     def renew_key(self, service: Service, key: KeyName) -> bool:
         if self._keys.is_in_env(key):
-            raise RefusedError(
-                f"the {key} key of {service.name} comes from .env\n"
-                f"Change SCORING_KEY_{key.upper()} there, then `invoke release`"
-            )
+            raise key_from_env(service, key)
         old = self.keys(service)[KEY_NAMES.index(key)]
         self._keys.renew(service.name, key)
         row = self._row(service.name)

@@ -8,7 +8,6 @@ from lib.errors import UnhealthyError
 from lib.platforms.base import Production
 from lib.release import smoke
 from lib.release.fingerprints import Fingerprint
-from lib.release.lineage import someone
 from lib.release.records import (
     AciRecord,
     AciTestRecord,
@@ -24,6 +23,7 @@ from lib.release.records import (
 from lib.release.steps.deploy import Target, service_of
 from lib.release.steps.production import restore
 from lib.release.steps.step import Context, Step
+from lib.user import current_user
 from lib.webservice import identity
 
 
@@ -89,7 +89,7 @@ def _promote(context: Context, service: WebserviceRecord, results: dict[str, Any
         "verdict": "; ".join(verdict.reasons),
         "outcome": verdict.outcome,
         "test": f"{len(results['checks'])} checks, p50 {results['p50_ms']:.1f} ms, p99 {results['p99_ms']:.1f} ms",
-        "by": someone(),
+        "by": current_user(),
         "commit": context.commit,
     }
     production = Production(version=service.model_version, image=service.image, since=now(), evidence=evidence)
