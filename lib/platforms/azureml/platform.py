@@ -19,6 +19,7 @@ from azureml.core import Workspace
 from lib.errors import ReleaseError, SettingsError
 from lib.forks.client import Forks
 from lib.platforms.azureml import computes, credentials, tls, workspace
+from lib.platforms.azureml.assets import Assets
 from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.ownership import Ownership
@@ -52,7 +53,7 @@ class AzuremlPlatform:
         self.models = Models(self._connection, model.name, model.description, blobs, self.runs, ownership)
         timeout_s = settings.release.azureml.build_timeout_s
         self.images = Images(self._connection, self.models, ownership, cache / "images", timeout_s)
-        self.services = Services(self._connection, settings, self.models, self.images, ownership)
+        self.services = Services(Assets(self._connection, settings, self.models, self.images, ownership))
 
     def connect(self) -> Workspace:
         """Return the SDK's object of the workspace, which is created if the settings allow it."""

@@ -5,38 +5,29 @@ from typing import Any
 from azureml.core.webservice import Webservice
 
 from lib.errors import RefusedError, ReleaseError, UnhealthyError
-from lib.platforms.azureml import computes, tls
-from lib.platforms.azureml.images import Images
-from lib.platforms.azureml.models import Models
-from lib.platforms.azureml.ownership import Ownership, describe
+from lib.platforms.azureml import computes, tls, webservices
+from lib.platforms.azureml.assets import Assets
+from lib.platforms.azureml.ownership import describe
 from lib.platforms.azureml.retry import retrying, retrying_quietly
-from lib.platforms.azureml.rollouts import KEYS, Rollouts, fingerprint, is_aks, read_keys, set_key
-from lib.platforms.azureml.workspace import MADE_BY, Connection
+from lib.platforms.azureml.rollouts import roll_out
+from lib.platforms.azureml.service_settings import fingerprint, is_aks
+from lib.platforms.azureml.webservices import KEYS, read_keys, set_key
+from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Deployment, KeyName, WebService, key_from_env
-from lib.settings import Secret, Service, Settings
+from lib.settings import Secret, Service
 from lib.webservice import identity, identity_mismatch
 
 
 class Services:
     """The services of one workspace. A service's tags name its image, its version, and a digest of its settings."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        settings: Settings,
-        models: Models,
-        images: Images,
-        ownership: Ownership,
-    ) -> None:
-        self._connection = connection
-        self._settings = settings
-        self._models = models
-        self._images = images
-        self._ownership = ownership
-        self._rollouts = Rollouts(connection, settings, models, images, ownership)
+    def __init__(self, assets: Assets) -> None:
+        self._assets = assets
+        self._ownership = assets.ownership
+        self._env = assets.settings.env
 
     def find(self, service: Service) -> WebService | None:
-        webservice = self._rollouts.get(service.name)
+        webservice = self._get(service.name)
         if webservice is None:
             return None
         tags = webservice.tags or {}
@@ -52,7 +43,7 @@ class Services:
 
     def deploy(self, deployment: Deployment) -> WebService:
         service = deployment.service
-        webservice = self._rollouts.get(service.name)
+        webservice = self._get(service.name)
         if webservice is not None:
             self._ownership.require_service(webservice)
             for kind, key in self._other_keys(read_keys(webservice)).items():
@@ -62,16 +53,16 @@ class Services:
             if current and not current.trouble and (current.image, current.model_version) == version:
                 return current
         elif is_aks(service):  # fails here, before anything has to be put back
-            computes.serving_cluster(self._connection.get_or_create(), self._settings)
-        self._rollouts.run(deployment, webservice)
+            computes.serving_cluster(self._assets.connection.get_or_create(), self._assets.settings)
+        roll_out(self._assets, deployment, webservice)
         current = self.find(service)
         if current is None or current.trouble:
             raise UnhealthyError(f"{service.name} does not serve: {current.trouble if current else 'it is gone'}")
         return current
 
     def adopt(self, service: Service) -> str:
-        self._models.adopt()
-        self._images.adopt()
+        self._assets.models.adopt()
+        self._assets.images.adopt()
         webservice = self._existing(service)
         if self._ownership.owns_service(webservice):
             return f"service {service.name} already belongs to this release"
@@ -91,7 +82,7 @@ class Services:
 
     def renew_key(self, service: Service, key: KeyName) -> bool:
         kind = key.capitalize()
-        if dict(zip(KEYS, self._settings.env.scoring_keys, strict=True))[kind]:
+        if dict(zip(KEYS, self._env.scoring_keys, strict=True))[kind]:
             raise key_from_env(service, key)
         webservice = self._existing(service)
         self._ownership.require_service(webservice)
@@ -109,7 +100,7 @@ class Services:
 
     def require_own(self, service: Service) -> None:
         """Raise RefusedError if a service exists and belongs to others."""
-        if (webservice := self._rollouts.get(service.name)) is not None:
+        if (webservice := self._get(service.name)) is not None:
             self._ownership.require_service(webservice)
 
     def all(self) -> list[Any]:
@@ -123,17 +114,21 @@ class Services:
 
     def remove(self, name: str) -> None:
         """Delete a service. Idempotent. Raises RefusedError if it does not belong to this release."""
-        if webservice := self._rollouts.get(name):
+        if webservice := self._get(name):
             self._ownership.require_service(webservice)
             retrying(f"service {name}", webservice.delete)
 
+    def _get(self, name: str) -> Any:
+        """Return the SDK's object of a service; None if the service does not exist."""
+        return webservices.find(self._assets.connection, name)
+
     def _list(self, **conditions: Any) -> list[Any]:
-        workspace = self._connection.find()
+        workspace = self._assets.connection.find()
         return retrying("the services", lambda: list(Webservice.list(workspace, **conditions))) if workspace else []
 
     def _existing(self, service: Service) -> Any:
         """Return the SDK's object of a service. Raises ReleaseError if the service does not exist."""
-        webservice = self._rollouts.get(service.name)
+        webservice = self._get(service.name)
         if webservice is None:
             raise ReleaseError(f"service {service.name} is not there\n`invoke release` deploys it")
         return webservice
@@ -156,13 +151,13 @@ class Services:
         keys = read_keys(webservice)
         if self._other_keys(keys):
             return "it has other keys than .env"
-        version = identity(self._models.name, _number(tags.get("model_version", "")), tags["image"])
+        version = identity(self._assets.models.name, _number(tags.get("model_version", "")), tags["image"])
         troubles = (identity_mismatch(webservice.scoring_uri, key, version) for key in keys)
         return next(filter(None, troubles), "")
 
     def _other_keys(self, keys: tuple[str, str]) -> dict[str, str]:
         """Return the keys of .env that differ from a service's keys, by their kind."""
-        pairs = zip(KEYS, self._settings.env.scoring_keys, keys, strict=True)
+        pairs = zip(KEYS, self._env.scoring_keys, keys, strict=True)
         return {kind: env_key for kind, env_key, key in pairs if env_key and env_key != key}
 
 
