@@ -314,8 +314,11 @@ class Platform(Protocol):
         Raises RefusedError with its present holder, and since when.
         """
 
-    def preflight(self, tell: Tell) -> None:
-        """Check before a training what would stop its release at the end; pass warnings to `tell`. Changes nothing.
+    def warnings(self) -> list[str]:
+        """Return what is doubtful in the settings, for the start of every release. Asks nobody."""
+
+    def preflight(self) -> None:
+        """Check before a training what would stop its release at the end. Changes nothing.
 
         Raises RefusedError for a resource that belongs to others, SettingsError for one of the wrong kind.
         """

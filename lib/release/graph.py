@@ -101,6 +101,8 @@ def update(
     With `only`, no other step runs: NotFreshError if an earlier step is not fresh. The `forced` steps run even if they
     are fresh. After a verdict to hold, no step runs.
     """
+    for line in context.platform.warnings():
+        context.tell(line)
     links = chain.read(context.records)[: NAMES.index(target) + 1]
     walk = Walk(context, itertools.takewhile(lambda link: link.step.name not in forced, links))
     for link in links:

@@ -21,13 +21,12 @@ from azureml.core import Workspace
 
 from lib.clock import now
 from lib.errors import RefusedError
-from lib.platforms.azureml.retry import retrying, status
+from lib.platforms.azureml.retry import CONFLICTS, retrying, status
 from lib.user import current_user
 
 LEASE_S = 60
 RENEW_S = 15.0
 REQUEST_TIMEOUT_S = 30
-CONFLICTS = (409, 412)  # another release holds the lease, or has taken it over
 
 
 class Lease:

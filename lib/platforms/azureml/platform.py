@@ -18,16 +18,16 @@ from azureml.core import Workspace
 
 from lib.errors import ReleaseError, SettingsError
 from lib.forks.client import Forks
-from lib.platforms.azureml import computes, credentials, tls, workspace
+from lib.platforms.azureml import computes, credentials, tls, vm, workspace
 from lib.platforms.azureml.assets import Assets
 from lib.platforms.azureml.images import Images
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.ownership import Ownership
-from lib.platforms.azureml.retry import retrying_quietly
+from lib.platforms.azureml.retry import is_in_use, retrying_quietly
 from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.services import Services
 from lib.platforms.azureml.workspace import Connection
-from lib.platforms.base import Ask, Finding, Resource, Tell
+from lib.platforms.base import Ask, Finding, Resource
 from lib.platforms.blobs import Blobs
 from lib.settings import Settings
 
@@ -68,7 +68,7 @@ class AzuremlPlatform:
         )
         if any(finding.fix for finding in names):
             return
-        yield from (Finding(what="TLS", hint=line) for line in self._tls_warnings())
+        yield from (Finding(what="TLS", hint=line) for line in self.warnings())
         what = f"credentials for Azure ({credentials.ORDER})"
         try:
             self._connection.sign_in()
@@ -86,9 +86,11 @@ class AzuremlPlatform:
     def locked(self, task: str) -> AbstractContextManager[None]:
         return self._connection.locked(task)
 
-    def preflight(self, tell: Tell) -> None:
-        for line in self._tls_warnings():
-            tell(line)
+    def warnings(self) -> list[str]:
+        services = self._settings.release.services
+        return list(filter(None, map(tls.warning, (services.aci, services.aks))))
+
+    def preflight(self) -> None:
         tls.require_certificates(self._settings)
         if existing := self._connection.find():
             aks = self._settings.release.azureml.aks
@@ -106,7 +108,7 @@ class AzuremlPlatform:
         )
 
     def attach(self, _ask: Ask) -> str:
-        return computes.attach_vm(self.connect(), self._settings)
+        return vm.attach(self.connect(), self._settings)
 
     def resources(self) -> list[Resource]:
         webservices = sorted(self.services.all(), key=lambda webservice: str(webservice.name))
@@ -143,15 +145,16 @@ class AzuremlPlatform:
             "compute": lambda name: computes.remove(self.connect(), name),
             "workspace": lambda _name: self._delete_workspace(),
         }
-        removers[resource.kind](resource.name)
+        try:
+            removers[resource.kind](resource.name)
+        except ReleaseError as error:
+            if not is_in_use(error):
+                raise
+            return f"{resource.kind} {resource.name} remains, because it is in use: {str(error).splitlines()[0]}"
         return ""
 
     def close(self) -> None:
         pass  # the SDK keeps no connection that has to be closed
-
-    def _tls_warnings(self) -> list[str]:
-        services = self._settings.release.services
-        return list(filter(None, map(tls.warning, (services.aci, services.aks))))
 
     def _check_workspace(self, existing: Workspace | None) -> Finding:
         """Check that the workspace exists, or may be created."""
@@ -177,8 +180,13 @@ class AzuremlPlatform:
             exists = target is not None
             fix = "run `invoke attach`" if kind == "vm" else f'name one that is there, or azureml.create = ["{kind}"]'
             allowed = exists or kind in azureml.create
-            what = f"compute {name}" + ("" if exists or not allowed else " will be created")
-            yield Finding(what=what, fix="" if allowed else f"it is not in the workspace: {fix}")
+            if not allowed:
+                yield Finding(what=f"compute {name}", fix=f"it is not in the workspace: {fix}")
+            elif exists:
+                yield Finding(what=f"compute {name}")
+            else:
+                hint = computes.UNTAGGED if kind == "aks" and azureml.tags else ""
+                yield Finding(what=f"compute {name} will be created", hint=hint)
 
     def _own_workspace(self) -> list[Resource]:
         """Return the workspace if this project created it and nobody else uses it."""

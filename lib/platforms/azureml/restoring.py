@@ -11,7 +11,7 @@ from lib.platforms.azureml.assets import Assets
 from lib.platforms.azureml.service_settings import is_aks
 from lib.platforms.azureml.starting import Start
 from lib.platforms.azureml.waiting import wait
-from lib.platforms.azureml.webservices import KEYS, read_keys, read_record, set_key
+from lib.platforms.azureml.webservices import KEYS, read_keys, read_record, set_key, version_number
 from lib.platforms.base import Deployment
 from lib.settings import Service
 from lib.webservice import Client
@@ -35,7 +35,7 @@ class Backup:
     def recorded(self) -> Version:
         """The version that the service's tags name."""
         tags = self.record.get("kvTags") or {}
-        return tags.get("image", ""), int(tags.get("model_version") or 0)
+        return tags.get("image", ""), version_number(tags)
 
     def restore_keys(self) -> None:
         """Give the service the keys again that it had before the update."""

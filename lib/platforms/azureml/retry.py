@@ -25,6 +25,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
 LONGEST_WAIT_S = 30.0  # that Azure may ask for
 DISCONNECTED = -1
 CODES = {"TooManyRequests": 429, "InternalServerError": 500, "ServiceUnavailable": 503, "GatewayTimeout": 504}
+CONFLICTS = (409, 412)  # somebody or something else holds it
+IN_USE = ("InUse", "being used", "in use", "is used by")
 TRANSIENT = {DISCONNECTED, 408, 429, 500, 502, 503, 504}
 
 
@@ -49,6 +51,11 @@ def retrying(doing: str, call: Callable[[], T]) -> T:
 def is_transient(error: BaseException) -> bool:
     """Return whether the same request may succeed a little later."""
     return status(error) in TRANSIENT
+
+
+def is_in_use(error: BaseException) -> bool:
+    """Return whether Azure refuses to delete something because something else uses it."""
+    return status(error) in CONFLICTS and mentions(error, *IN_USE)
 
 
 def retrying_quietly(doing: str, call: Callable[[], T]) -> T:

@@ -11,7 +11,7 @@ from lib.platforms.azureml.ownership import describe
 from lib.platforms.azureml.retry import retrying, retrying_quietly
 from lib.platforms.azureml.rollouts import roll_out
 from lib.platforms.azureml.service_settings import fingerprint, is_aks
-from lib.platforms.azureml.webservices import KEYS, read_keys, set_key
+from lib.platforms.azureml.webservices import KEYS, read_keys, set_key, version_number
 from lib.platforms.azureml.workspace import MADE_BY
 from lib.platforms.base import Deployment, KeyName, WebService, key_from_env
 from lib.settings import Secret, Service
@@ -30,12 +30,12 @@ class Services:
         webservice = self._get(service.name)
         if webservice is None:
             return None
-        tags = webservice.tags or {}
+        tags, uri = webservice.tags or {}, webservice.scoring_uri or ""
         return WebService(
             name=webservice.name,
-            scoring_uri=webservice.scoring_uri or "",
+            scoring_uri="" if tls.exposed(service, uri) else uri,  # so that nobody sends a key there
             image=tags.get("image", ""),
-            model_version=_number(tags.get("model_version", "")),
+            model_version=version_number(tags),
             engine="AKS" if is_aks(service) else "ACI",
             state="serving" if webservice.state == "Healthy" else "down",
             trouble=self._trouble(webservice, service),
@@ -151,7 +151,7 @@ class Services:
         keys = read_keys(webservice)
         if self._other_keys(keys):
             return "it has other keys than .env"
-        version = identity(self._assets.models.name, _number(tags.get("model_version", "")), tags["image"])
+        version = identity(self._assets.models.name, version_number(tags), tags["image"])
         troubles = (identity_mismatch(webservice.scoring_uri, key, version) for key in keys)
         return next(filter(None, troubles), "")
 
@@ -159,8 +159,3 @@ class Services:
         """Return the keys of .env that differ from a service's keys, by their kind."""
         pairs = zip(KEYS, self._env.scoring_keys, keys, strict=True)
         return {kind: env_key for kind, env_key, key in pairs if env_key and env_key != key}
-
-
-def _number(tag: str) -> int:
-    """Return a tag's number; 0 if other people wrote something else into it."""
-    return int(tag) if tag.isdecimal() else 0

@@ -39,6 +39,12 @@ def set_key(webservice: Any, kind: str, key: str | None) -> None:
     retrying_quietly(f"the keys of {webservice.name}", functools.partial(webservice.regen_key, kind, key))
 
 
+def version_number(tags: dict[str, str]) -> int:
+    """Return the number of the model version that a service's tags name; 0 if other people wrote something else."""
+    tag = tags.get("model_version", "")
+    return int(tag) if tag.isdecimal() else 0
+
+
 def read_record(webservice: Any) -> dict[str, Any]:
     """Return a service's record as Azure has it."""
     return dict(_send(webservice, "GET").json())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lib.errors import ReleaseError
 from lib.forks.client import Forks
-from lib.platforms.base import Ask, Finding, Resource, Tell
+from lib.platforms.base import Ask, Finding, Resource
 from lib.platforms.blobs import Blobs
 from lib.platforms.local.computes import Computes
 from lib.platforms.local.images import Images
@@ -94,7 +94,10 @@ class LocalPlatform:
     def locked(self, _task: str) -> AbstractContextManager[None]:
         return contextlib.nullcontext()  # the lock in the workspace's folder suffices
 
-    def preflight(self, _tell: Tell) -> None:
+    def warnings(self) -> list[str]:
+        return []
+
+    def preflight(self) -> None:
         pass  # everything on this machine belongs to the release
 
     def workspace(self) -> str:

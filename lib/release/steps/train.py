@@ -79,7 +79,7 @@ def _job(context: Context, inputs: Fingerprint) -> Job:
 
 def _train(context: Context, job: Job) -> Run:
     """Run a job. On Ctrl-C, offer to cancel a run that continues without this process, as it does on Azure."""
-    context.platform.preflight(context.tell)
+    context.platform.preflight()
     try:
         return context.platform.runs.train(job, context.tell)
     except KeyboardInterrupt:
