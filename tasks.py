@@ -150,6 +150,8 @@ def status(_: Invoke, format: str = "table") -> None:
     with release_context() as context:
         write = tables.status_json if one_of(format, ["table", "json"]) == "json" else tables.status_table
         print(write(graph.status(context)))
+        for line in production.strangers(context):
+            print(line, file=sys.stderr)
         if trouble := production.trouble(context):
             raise failure(f"Error: {trouble}\n`invoke start` starts it again", 5)
 

@@ -266,6 +266,9 @@ class Services(Protocol):
         Idempotent. Raises ReleaseError if the service does not exist, RefusedError if it cannot be taken over.
         """
 
+    def stranger(self, service: Service) -> str:
+        """Return what occupies a service's address and is not the service as this workspace knows it, or ""."""
+
     def start(self, service: Service) -> WebService | None:
         """Start a service again with the version that it had, and return it; None if it was never deployed.
 

@@ -89,6 +89,9 @@ class Services:
         set_key(webservice, kind, None)
         return bool(webservice.state == "Healthy")
 
+    def stranger(self, service: Service) -> str:
+        return ""  # Azure gives each service its own address
+
     def start(self, service: Service) -> WebService | None:
         webservice = self.find(service)
         if webservice and webservice.state == "down":  # Azure starts containers again by itself, and cannot be asked to

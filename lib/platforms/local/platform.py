@@ -2,8 +2,8 @@
 
 import contextlib
 import functools
+import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -18,13 +18,19 @@ from lib.platforms.local.keys import Keys
 from lib.platforms.local.models import Models
 from lib.platforms.local.runs import Runs
 from lib.platforms.local.services import Services
+from lib.platforms.local.serving import listeners
 from lib.platforms.local.serving.processes import Processes
 from lib.platforms.local.serving.replicas import Replicas
 from lib.platforms.local.store import Store
-from lib.settings import Settings
+from lib.settings import Service, Settings
 
 if TYPE_CHECKING:
     from lib.platforms.local.containers import ContainerEngine
+
+
+# Users' own PATH lacks /usr/sbin on Debian, where the engine finds iptables.
+SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+IPTABLES = "apt-get install iptables (Debian's package of Podman only suggests it)"
 
 
 class LocalPlatform:
@@ -46,7 +52,9 @@ class LocalPlatform:
         self.runs = Runs(self._folder / "runs", self._store, blobs, self._computes)
         self.models = Models(settings.release.model.name, self._store, blobs, self.runs)
         self.images = Images(settings, lambda: self._containers)
-        self.services = Services(self._folder / "services", self._store, keys, settings.release, self._replicas)
+        self.services = Services(
+            settings.root, self._folder / "services", self._store, keys, settings.release, self._replicas
+        )
 
     def _replicas(self, engine: str) -> Replicas:
         """Return what runs services with an engine: processes or containers."""
@@ -70,15 +78,26 @@ class LocalPlatform:
                 yield Finding(what="workspace", fix=str(error).replace("\n", ". "))
         services = self._settings.release.services
         for service in (services.aci, services.aks):
-            with socket.socket() as probe:
-                busy = probe.connect_ex(("127.0.0.1", service.local.port)) == 0
-            place = f"port {service.local.port}"
-            if busy and not (self._folder / "services" / service.name).exists():
-                yield Finding(what=place, fix=f"another program listens there: choose another port for {service.name}")
-            else:
-                yield Finding(what=f"{place} for {service.name}")
+            yield self._check_port(service)
         yield from self._computes.check()
         yield self._check_engine()
+
+    def _check_port(self, service: Service) -> Finding:
+        """Check that nothing but the service listens on its port. Changes nothing: a new workspace stays unwritten."""
+        port, listener = service.local.port, None
+        try:
+            # Asking a service creates the database, which a check must not do.
+            is_ours = self._store.path.exists() and not self.services.stranger(service)
+            listener = None if is_ours else listeners.find(port)
+        except ReleaseError:
+            pass  # the damaged workspace is reported above
+        if listener is None:
+            return Finding(what=f"port {port} for {service.name}")
+        remedy = "`invoke stop` ends it" if listener.is_of(self._settings.root) else "end it"
+        fix = (
+            f"another program listens there: {listener.describe()}: {remedy}, or choose another port for {service.name}"
+        )
+        return Finding(what=f"port {port}", fix=fix)
 
     def _check_engine(self) -> Finding:
         """Report the container engine. A missing engine needs a fix only if the settings use one."""
@@ -89,6 +108,8 @@ class LocalPlatform:
             if used:
                 return Finding(what="container engine", fix=str(error).replace("\n", "; "))
             return Finding(what="container engine: none answers (not needed: services are processes)")
+        if used and "podman" in engine.lower() and not shutil.which("iptables", path=SYSTEM_PATH):
+            return Finding(what=f"container engine: {engine}", hint=f"Podman's network may need iptables: {IPTABLES}")
         return Finding(what=f"container engine: {engine}" + ("" if used else " (not used: services are processes)"))
 
     def locked(self, _task: str) -> AbstractContextManager[None]:

@@ -12,6 +12,7 @@ import msgspec
 from lib.errors import UnhealthyError
 from lib.platforms.base import KEY_NAMES, Deployment, KeyName, WebService, key_from_env
 from lib.platforms.local.keys import Keys
+from lib.platforms.local.serving import listeners
 from lib.platforms.local.serving.replicas import Replicas
 from lib.platforms.local.store import Store
 from lib.settings import Release, Secret, Service
@@ -21,11 +22,18 @@ KEPT_LOGS = 5
 
 
 class Services:
-    """The services of one workspace. `replicas` returns what runs them, by the name of an engine."""
+    """The services of one workspace of a clone. `replicas` returns what runs them, by the name of an engine."""
 
     def __init__(
-        self, folder: Path, store: Store, keys: Keys, release: Release, replicas: Callable[[str], Replicas]
+        self,
+        root: Path,
+        folder: Path,
+        store: Store,
+        keys: Keys,
+        release: Release,
+        replicas: Callable[[str], Replicas],
     ) -> None:
+        self._root = root
         self._folder = folder
         self._store = store
         self._keys = keys
@@ -89,6 +97,18 @@ class Services:
     def adopt(self, service: Service) -> str:
         return f"service {service.name} belongs to this workspace, as all services on this machine do"
 
+    def stranger(self, service: Service) -> str:
+        row = self._row(service.name)
+        is_ours = row is not None and row["port"] == service.local.port and not row["stopped"]
+        # With containers, the engine's own program holds the port, also if the replicas are dead.
+        if row and is_ours and (row["engine"] == "container" or not self._fault(row)):
+            return ""
+        listener = listeners.find(service.local.port)
+        if listener is None:
+            return ""
+        ours = "; `invoke stop` ends it" if listener.is_of(self._root) else ""
+        return f"port {service.local.port} of {service.name} is used by {listener.describe()}{ours}"
+
     def start(self, service: Service) -> WebService | None:
         row = self._row(service.name)
         if row is None:
@@ -108,6 +128,8 @@ class Services:
 
     def stop(self, service: Service) -> None:
         self._stop(service.name)
+        # A replica of this clone that the workspace does not know: somebody renamed or deleted the workspace.
+        listeners.stop(service.local.port, self._root)
 
     def remove(self, name: str) -> None:
         """Stop a service and forget it, its keys and its logs."""

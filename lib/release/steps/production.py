@@ -44,3 +44,11 @@ def trouble(context: Context) -> str:
         return ""
     name = context.settings.release.services.aks.name
     return f"production is down: {name}: {service.trouble if service else 'the service was removed'}"
+
+
+def strangers(context: Context) -> Iterator[str]:
+    """Yield a line for each service whose address something else occupies."""
+    services = context.settings.release.services
+    for service in (services.aci, services.aks):
+        if line := context.platform.services.stranger(service):
+            yield line
