@@ -324,7 +324,7 @@ def test_all_problems_of_the_settings_are_told_at_once(project: AzureProject) ->
             lines=12,
             env={"AZURE_CLIENT_ID": "", "VM_SSH_PORT": "ssh", "SCORING_KEY_PRIMARY": "short"},
         )
-    for part in ("moon", "build_timeout", "replicas", "max_nodes", "locatoin", "unknown key aks_nam"):
+    for part in ("moon", "build_timeout", "replicas", "max_nodes", "locatoin", "aks_nam is unknown"):
         assert part in found, f"{part} is not in {found}"
     for part in ("AZURE_CLIENT_ID must be set too", "SCORING_KEY_PRIMARY"):
         assert part in found, f"{part} is not in {found}"

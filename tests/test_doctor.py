@@ -58,7 +58,7 @@ def test_where_all_is_well_it_ends_with_0_and_says_what_it_looked_at(clone: Proj
     [
         (".gitignore", ".env\n", "", ".env: git does not ignore it: add the line .env to .gitignore"),
         ("config/conda_dependencies.yml", "joblib==1.5.3", "joblib", "joblib is not pinned"),
-        (TOML, "floor = 4000.0", "flor = 1.0", "unknown key flor"),
+        (TOML, "floor = 4000.0", "flor = 1.0", "gate.flor is unknown: did you mean floor?"),
         ("config/config.json", "{", "{{", "config/config.json cannot be read"),
         (TOML, "timeout_s = 600", "timeout_s = -1", "timeout_s"),
         (
@@ -145,7 +145,7 @@ def test_all_comes_at_once_for_people_too(clone: Project) -> None:
     ):
         told = clone.invoke("doctor", expect=2)
     assert "fix   service/score.py: it must define init" in told
-    assert "fix   settings: config/release.toml: gate: unknown key flor" in told
+    assert "fix   settings: config/release.toml, line 25: gate.flor is unknown: did you mean floor?" in told
     assert told.rstrip().endswith("2 to fix")
 
 

@@ -50,21 +50,46 @@ def unharmed(request: pytest.FixtureRequest) -> Iterator[None]:
 BROKEN_SETTINGS = {
     "broken TOML": ("config/release.toml", "[gate]", "[gate", ["config/release.toml cannot be read", "(at line "]),
     "broken JSON": ("config/config.json", "{", "", ["config/config.json cannot be read"]),
-    "an unknown key": (TOML, "floor =", "flor =", ["config/release.toml: gate: unknown key flor", "floor"]),
-    "an unknown section": (TOML, "[limits]", "[limit]", ["unknown key limit", "limits is missing"]),
+    "an unknown key": (
+        TOML,
+        "floor =",
+        "flor =",
+        ["config/release.toml, line 25: gate.flor is unknown: did you mean floor?"],
+    ),
+    "an unknown section": (
+        TOML,
+        "[limits]",
+        "[limit]",
+        ["limit is unknown: did you mean limits?", "limits is missing"],
+    ),
     "a wrong type": (
         TOML,
         "workers = 2",
         'workers = "two"',
-        ["services: aks: local: workers: expected `int`, got `str`"],
+        ['services.aks.local.workers "two" is not a whole number of 1 or more'],
     ),
-    "a wrong direction": (TOML, '"lower" ', '"down" ', ["gate: direction"]),
-    "a missing key": (TOML, 'metric = "mse"', "", ["gate: metric is missing"]),
-    "a bad name": (TOML, '"diabetes-staging"', '"My Service"', ["services: aci: name"]),
-    "the same name twice": (TOML, '"diabetes-staging"', '"diabetes"', ["are both named diabetes"]),
+    "a wrong direction": (TOML, '"lower" ', '"down" ', ['gate.direction "down" is not one of higher, lower']),
+    "a missing key": (TOML, 'metric = "mse"', "", ["gate.metric is missing"]),
+    "a bad name": (
+        TOML,
+        '"diabetes-staging"',
+        '"My Service"',
+        ['services.aci.name "My Service" is not a name of 3 to 32 of a-z, 0-9 and -'],
+    ),
+    "the same name twice": (
+        TOML,
+        '"diabetes-staging"',
+        '"diabetes"',
+        ["services.aks.name and services.aci.name are both diabetes"],
+    ),
     "a bad port": (TOML, "workers = 1", "workers = 1\nport = 80", ["cannot be read"]),
     "an unknown name in .env": (".env", None, "PLATFROM=local\n", ["unknown variable PLATFROM", "PLATFORM"]),
-    "an unknown platform": (".env", None, "PLATFORM=moon\n", ["platform", "moon"]),
+    "an unknown platform": (
+        ".env",
+        None,
+        "PLATFORM=moon\n",
+        ['.env, line 1: PLATFORM "moon" is not one of azureml, local'],
+    ),
     "a short key": (".env", None, "SCORING_KEY_PRIMARY=hunter2\n", ["SCORING_KEY_PRIMARY must be 32 or more"]),
     "a key with spaces": (".env", None, f"SCORING_KEY_SECONDARY='{'hunter2 ' * 5}'\n", ["without spaces"]),
 }
@@ -88,7 +113,7 @@ def test_all_problems_of_the_settings_are_told_at_once(released: Project) -> Non
         changed(released, ".env", None, "SCORING_KEY_PRIMARY=hunter2\nPLATFORM=moon\n"),
     ):
         found = error(released, "release", expect=2, lines=8)
-    for part in ("flor", "smallest_improvment", "timeout_s", "locatoin", "SCORING_KEY_PRIMARY", "platform"):
+    for part in ("flor", "smallest_improvment", "timeout_s", "locatoin", "SCORING_KEY_PRIMARY", "PLATFORM"):
         assert part in found, f"{part} is not in {found}"
     assert "hunter2" not in found
 

@@ -1,7 +1,9 @@
 """Files that people edit, in the encodings and with the slips that editors and shells leave; and closed pipes."""
 
+import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -121,3 +123,40 @@ def test_a_terminal_that_wants_no_colours_gets_none(project: Project, environmen
             pass  # how a terminal says that nobody writes to it any more
     assert b"missing" in content
     assert b"\033" not in content
+
+
+def test_what_the_portal_downloads_needs_no_location(root: Path) -> None:
+    parts = {"subscription_id": "0", "resource_group": "release", "workspace_name": "release"}
+    (root / "config/config.json").write_text(json.dumps(parts))
+    for platform in ("local", "azureml"):
+        (root / ".env").write_text(f"PLATFORM={platform}\n")
+        assert settings.load(root).workspace.location == ""
+    (root / "config/config.json").write_text('{\n"resource_group": "release"\n}')
+    with pytest.raises(SettingsError, match=r"config/config.json: subscription_id is missing"):
+        settings.load(root)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "workers = 2",
+            "workers = true",
+            "line 49: services.aks.local.workers true is not a whole number of 1 or more",
+        ),
+        ("port = 8501", "port = 80", "services.aci.local.port 80 is not a whole number from 1024 to 65535"),
+        ("timeout_s = 600", "timeout_s = 0", "train.timeout_s 0 is not a number above 0"),
+        ("create = []", 'create = ["aci"]', 'azureml.create ["aci"] is not a list, each item one of aks, cluster, '),
+        ('vm = "training-vm"', 'vm = "x"', 'azureml.vm "x" is not 3 to 16 letters, digits and -'),
+        ("[limits]\n", "[limits]\ntest_row = 1\n", "limits.test_row is unknown: did you mean test_rows?"),
+    ],
+)
+def test_problems_of_settings_are_in_words_with_their_line(root: Path, old: str, new: str, problem: str) -> None:
+    path = root / "config/release.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(SettingsError) as raised:
+        settings.load(root)
+    assert re.match(r"config/release.toml, line \d+: ", str(raised.value))
+    assert problem in str(raised.value)

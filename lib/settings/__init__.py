@@ -1,5 +1,6 @@
 """The settings of a release, read once from config/ and .env. Every problem is reported at once."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from lib.errors import SettingsError
 from lib.settings.azureml import AciContainer, AksContainers, AksWebservice, Autoscale, Workspace
 from lib.settings.env import SECRETS, Env, read_env
 from lib.settings.fields import Secret, Struct
-from lib.settings.parsing import parse, read
+from lib.settings.parsing import Source
 from lib.settings.release import Compute, ContainerSettings, ImageSettings, Limits, LocalService, Release, Service
 
 __all__ = [
@@ -30,6 +31,11 @@ __all__ = [
     "load",
 ]
 
+WORKSPACE, RELEASE, EXISTING = FILES = (
+    "config/config.json",
+    "config/release.toml",
+    "config/aks_webservice.json",
+)
 DATA_ENDINGS = (".csv", ".parquet")
 
 
@@ -78,21 +84,28 @@ class Settings(Struct, frozen=True):
         return self.env.platform == "local" and self.release.local.engine == "container"
 
 
-def load(root: Path) -> Settings:
-    """Read all settings. Raises SettingsError that lists every problem."""
+def load(root: Path, texts: Mapping[str, str] | None = None) -> Settings:
+    """Read all settings, those of config/ from `texts` if there are any. Raises SettingsError with every problem."""
     problems: list[str] = []
-    workspace = read(Workspace, parse(root / "config/config.json", problems), "config/config.json", problems)
-    release = read(Release, parse(root / "config/release.toml", problems), "config/release.toml", problems)
-    env = read(Env, read_env(root / ".env", problems), ".env", problems)
-    release = _with_existing_service(root / "config/aks_webservice.json", release, problems)
+    source = {name: Source.of(root, name, problems, texts) for name in FILES}
+    if not problems:
+        absent = [name for name in (WORKSPACE, RELEASE) if not source[name].text]
+        problems += [f"{name} is missing or empty: restore it from git" for name in absent]
+    workspace = source[WORKSPACE].read(Workspace, source[WORKSPACE].parse())
+    release = source[RELEASE].read(Release, source[RELEASE].parse()) if source[RELEASE].text else None
+    env = dotenv(root, problems)
+    release = _with_existing_service(source[EXISTING], release)
     if release:
-        _check_services(release, problems)
-        _check_data(release, problems)
+        _check_services(release, source[RELEASE])
+        _check_data(release, source[RELEASE])
     if env:
         _check_numbers(env, problems)
+    if workspace and env:
+        workspace = _overridden(workspace, env)
+        _check_workspace(workspace, env, source[WORKSPACE])
     if problems or not (workspace and release and env):
         raise SettingsError("\n".join(problems))
-    return Settings(root=root, workspace=_overridden(workspace, env), release=release, env=env)
+    return Settings(root=root, workspace=workspace, release=release, env=env)
 
 
 def _overridden(workspace: Workspace, env: Env) -> Workspace:
@@ -101,9 +114,26 @@ def _overridden(workspace: Workspace, env: Env) -> Workspace:
     return msgspec.structs.replace(workspace, **{name: value for name, value in values.items() if value})
 
 
-def _with_existing_service(path: Path, release: Release | None, problems: list[str]) -> Release | None:
+def dotenv(root: Path, problems: list[str]) -> Env | None:
+    """Return the variables of .env and the environment. If any is wrong, add a problem and return None."""
+    before = len(problems)
+    values = read_env(root / ".env", problems)
+    text = Source.of(root, ".env", []).text  # a file that cannot be read is reported above
+    env = Source(".env", text, problems).read(Env, values)
+    return env if len(problems) == before else None
+
+
+def _check_workspace(workspace: Workspace, env: Env, source: Source) -> None:
+    """Report a part of the workspace's address that is missing. Only Azure needs it."""
+    if env.platform != "local" and source.text:
+        for name in ("subscription_id", "resource_group", "workspace_name"):
+            if not getattr(workspace, name):
+                source.report((name,), "is missing")
+
+
+def _with_existing_service(source: Source, release: Release | None) -> Release | None:
     # aks_webservice.json overrides the cluster and the service of release.toml.
-    existing = path.exists() and read(AksWebservice, parse(path, problems), f"config/{path.name}", problems)
+    existing = source.read(AksWebservice, source.parse())
     if not release or not existing:
         return release
     replace = msgspec.structs.replace
@@ -115,15 +145,16 @@ def _with_existing_service(path: Path, release: Release | None, problems: list[s
     return replace(release, services=services, azureml=azureml)
 
 
-def _check_services(release: Release, problems: list[str]) -> None:
+def _check_services(release: Release, source: Source) -> None:
     aci, aks = release.services.aci, release.services.aks
+    section = ("services", "aks")
     if aci.name == aks.name:
-        problems.append(f"config/release.toml: services.aci and services.aks are both named {aci.name}")
+        source.report((*section, "name"), f"and services.aci.name are both {aci.name}")
     if aci.local.port == aks.local.port:
-        problems.append(f"config/release.toml: services.aci and services.aks both use port {aci.local.port}")
+        source.report((*section, "local", "port"), f"and services.aci.local.port are both {aci.local.port}")
     scale = aks.azureml.autoscale
     if scale and scale.min_replicas > scale.max_replicas:
-        problems.append("config/release.toml: services.aks.azureml.autoscale has more min_replicas than max_replicas")
+        source.report((*section, "azureml", "autoscale"), "has more min_replicas than max_replicas")
 
 
 def _check_numbers(env: Env, problems: list[str]) -> None:
@@ -134,9 +165,9 @@ def _check_numbers(env: Env, problems: list[str]) -> None:
             problems.append(f".env: {name.upper()} must be a number {f'from 1 to {largest}' if largest else 'above 0'}")
 
 
-def _check_data(release: Release, problems: list[str]) -> None:
+def _check_data(release: Release, source: Source) -> None:
     data = release.train.data
     if data and not data.endswith(DATA_ENDINGS):
-        problems.append(f'config/release.toml: train.data = "{data}" must end with {" or ".join(DATA_ENDINGS)}')
+        source.report(("train", "data"), f'"{data}" must end with {" or ".join(DATA_ENDINGS)}')
     if data and "data" in release.train.parameters:
-        problems.append("config/release.toml: train.data and train.parameters.data are both set: choose one")
+        source.report(("train", "data"), "and train.parameters.data are both set: choose one")

@@ -8,12 +8,15 @@ from lib.settings.fields import Above0, ComputeName, Name, Percent, Positive, St
 
 
 class Workspace(Struct, frozen=True):
-    """config.json, which Azure ML can download: the workspace."""
+    """config.json, which Azure ML can download: the workspace.
 
-    subscription_id: str
-    resource_group: str
-    workspace_name: str
-    location: str
+    Only Azure needs it, and the location only to create the workspace: what the portal downloads has none.
+    """
+
+    subscription_id: str = ""
+    resource_group: str = ""
+    workspace_name: str = ""
+    location: str = ""
 
 
 class AksWebservice(Struct, frozen=True):

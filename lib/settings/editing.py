@@ -11,7 +11,7 @@ from typing import Any
 from lib import files
 from lib.errors import SettingsError
 from lib.settings.env import read_dotenv
-from lib.settings.parsing import parse
+from lib.settings.parsing import Source
 from lib.settings.questions import Answers
 
 DOTENV, WORKSPACE, RELEASE = ".env", "config/config.json", "config/release.toml"
@@ -25,8 +25,8 @@ class SettingsFiles:
     def __init__(self, root: Path) -> None:
         problems: list[str] = []
         self.root = root
-        self.workspace = parse(root / WORKSPACE, problems) or {}
-        self.release = parse(root / RELEASE, problems) or {}
+        self.workspace = Source.of(root, WORKSPACE, problems).parse() or {}
+        self.release = Source.of(root, RELEASE, problems).parse() or {}
         self.dotenv = read_dotenv(root / DOTENV, problems)
         if problems:
             raise SettingsError("\n".join(problems))
@@ -91,7 +91,7 @@ def with_variable(text: str, name: str, value: str) -> str:
 
 def with_key(text: str, name: str, value: str) -> str:
     """Set a key in the text of a JSON object."""
-    content = json.loads(text)
+    content = json.loads(text or "{}")
     if content.get(name) == value:  # keeps the formatting
         return text
     return json.dumps(content | {name: value}, indent=4, ensure_ascii=False) + "\n"

@@ -87,8 +87,10 @@ def read_env(path: Path, problems: list[str]) -> dict[str, Any]:
     names = {name.upper() for name in Env.__struct_fields__}
     values = {name: value for name, value in read_dotenv(path, problems).items() if value}
     values |= {name: value for name in names if (value := os.environ.get(name)) and value != _unset(name)}
-    choices = ", ".join(sorted(names))
-    problems += [f".env: unknown variable {name}: choose one of {choices}" for name in values.keys() - names]
+    if unknown := sorted(values.keys() - names):
+        from lib.settings import words
+
+        problems += [f".env: unknown variable {name}{words.meant(name, sorted(names))}" for name in unknown]
     for name in ("SCORING_KEY_PRIMARY", "SCORING_KEY_SECONDARY"):
         key = values.get(name)
         if key is not None and (len(key) < KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key):

@@ -4,8 +4,12 @@ from typing import Annotated
 
 import msgspec
 
-Name = Annotated[str, msgspec.Meta(pattern="^[a-z]([a-z0-9-]{1,30})[a-z0-9]$", description="3 to 32 of a-z, 0-9 and -")]
-ComputeName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{1,14}[a-zA-Z0-9]$")]
+Name = Annotated[
+    str, msgspec.Meta(pattern="^[a-z]([a-z0-9-]{1,30})[a-z0-9]$", description="a name of 3 to 32 of a-z, 0-9 and -")
+]
+ComputeName = Annotated[
+    str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{1,14}[a-zA-Z0-9]$", description="3 to 16 letters, digits and -")
+]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Above0 = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]

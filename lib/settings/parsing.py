@@ -1,7 +1,11 @@
 """Convert JSON and TOML files to settings, and collect every problem instead of raising the first."""
 
+import json
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,46 +14,97 @@ from lib.errors import SettingsError
 from lib.files import read_text
 
 T = TypeVar("T", bound=msgspec.Struct)
+Key = tuple[str, ...]
+TABLE = re.compile(r"\s*\[\[?\s*([^\]#]+?)\s*\]")
+ENTRY = re.compile(r"""\s*(?:export\s+)?([\w."'-]+)\s*[=:]""")
 
 
-def parse(path: Path, problems: list[str]) -> dict[str, Any] | None:
-    """Parse a JSON or TOML file. If that fails, add a problem and return None."""
-    try:
-        text = read_text(path)
-        values = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text)
-        return msgspec.convert(values, dict[str, Any])
-    except FileNotFoundError:
-        problems.append(f"{path.parent.name}/{path.name} is missing: restore it from git")
-    except SettingsError as error:
-        problems.append(str(error).replace("\n", ": "))
-    except (ValueError, msgspec.DecodeError) as error:
-        problems.append(f"{path.parent.name}/{path.name} cannot be read: {error}")
-    return None
+class Source:
+    """The text of a settings file, "" if there is no file. What is wrong with it is added to `problems`."""
+
+    def __init__(self, name: str, text: str, problems: list[str]) -> None:
+        self.name = name
+        self.text = text
+        self.problems = problems
+
+    @classmethod
+    def of(cls, root: Path, name: str, problems: list[str], texts: Mapping[str, str] | None = None) -> "Source":
+        """Read a file, or take its text from `texts`."""
+        if texts is not None:
+            return cls(name, texts.get(name, ""), problems)
+        try:
+            return cls(name, read_text(root / name), problems)
+        except FileNotFoundError:
+            return cls(name, "", problems)
+        except SettingsError as error:
+            problems.append(str(error).replace("\n", ": "))
+            return cls(name, "", problems)
+
+    def parse(self) -> dict[str, Any] | None:
+        """Return the file's content, which is empty if there is no file; None if it cannot be parsed."""
+        if not self.text:
+            return {}
+        try:
+            values = tomllib.loads(self.text) if self.name.endswith(".toml") else msgspec.json.decode(self.text)
+            return msgspec.convert(values, dict[str, Any])
+        except (ValueError, msgspec.DecodeError) as error:
+            self.problems.append(f"{self.name} cannot be read: {error}")
+            return None
+
+    def read(self, kind: type[T], content: dict[str, Any] | None, key: Key = ()) -> T | None:
+        """Convert values to a struct, field by field; `key` is the section."""
+        if content is None:
+            return None
+        before = len(self.problems)
+        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        values = {
+            name: self._read_field(fields[name], value, (*key, name))
+            for name, value in content.items()
+            if name in fields
+        }
+        for name in content.keys() - fields.keys():
+            self.report((*key, name), f"is unknown{_words().meant(name, list(fields))}")
+        for name, field in fields.items():
+            if field.required and name not in content:
+                self.report((*key, name), "is missing")
+        return kind(**values) if len(self.problems) == before else None
+
+    def report(self, key: Key, problem: str) -> None:
+        """Add a problem of a setting, with its line."""
+        if self.name == ".env":
+            key = tuple(part.upper() for part in key)
+        line = self._lines().get(key) or self._lines().get(key[:-1])
+        self.problems.append(f"{self.name}{f', line {line}' if line else ''}: {'.'.join(key)} {problem}")
+
+    def _read_field(self, field: msgspec.structs.FieldInfo, value: Any, key: Key) -> Any:
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct) and isinstance(value, dict):
+            return self.read(field.type, value, key)
+        try:
+            return msgspec.convert(value, field.type)
+        except msgspec.ValidationError:
+            self.report(key, f"{json.dumps(value, default=repr)} is not {_words().description(field.type)}")
+            return None
+
+    def _lines(self) -> dict[Key, int]:
+        """Return the line of each setting and each section."""
+        return dict(_keys(self.text))
 
 
-def read(kind: type[T], content: dict[str, Any] | None, place: str, problems: list[str]) -> T | None:
-    """Convert values to a struct, field by field; `place` names the file and section in problems."""
-    if content is None:
-        return None
-    before = len(problems)
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    values = {
-        name: _read_field(fields[name], value, f"{place}: {name}", problems)
-        for name, value in content.items()
-        if name in fields
-    }
-    names = ", ".join(fields)
-    problems += [f"{place}: unknown key {name}: choose one of {names}" for name in content if name not in fields]
-    absent = [name for name, field in fields.items() if field.required and name not in content]
-    problems += [f"{place}: {name} is missing" for name in absent]
-    return kind(**values) if len(problems) == before else None
+def _words() -> ModuleType:
+    from lib.settings import words  # only for problems: what it imports takes a moment
+
+    return words
 
 
-def _read_field(field: msgspec.structs.FieldInfo, value: Any, place: str, problems: list[str]) -> Any:
-    if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct) and isinstance(value, dict):
-        return read(field.type, value, place, problems)
-    try:
-        return msgspec.convert(value, field.type)
-    except msgspec.ValidationError as error:
-        problems.append(f"{place}: {str(error)[0].lower()}{str(error)[1:]}")
-        return None
+def _keys(text: str) -> Iterator[tuple[Key, int]]:
+    section: Key = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if table := TABLE.match(line):
+            section = _parts(table[1])
+            yield section, number
+        elif entry := ENTRY.match(line):
+            yield (*section, *_parts(entry[1])), number
+
+
+def _parts(name: str) -> Key:
+    return tuple(part.strip(" \t\"'") for part in name.split("."))

@@ -71,10 +71,13 @@ def _workspace(files: SettingsFiles, account: dict[str, str]) -> Generator[Quest
 
 def _unanswered(files: SettingsFiles) -> list[str]:
     """Return the names whose value is missing or wrong. An environment variable counts: no file could override it."""
+    values = {name: files.variable(_variable(name)) or str(files.workspace.get(name, "")) for name in RULES}
+    creates = "workspace" in files.release.get("azureml", {}).get("create", [])
     wrong = [
         name
         for name, rule in RULES.items()
-        if not holds(rule, files.variable(_variable(name)) or str(files.workspace.get(name, "")))
+        # The location is only needed to create the workspace.
+        if not holds(rule, values[name]) and (name != "location" or values[name] or creates)
     ]
     names = list(RULES) if "subscription_id" in wrong else wrong
     return [name for name in names if not os.environ.get(_variable(name))]

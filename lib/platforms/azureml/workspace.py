@@ -89,7 +89,8 @@ class Connection:
 
 def check_names(settings: Settings) -> Iterator[Finding]:
     """Check the names in config.json by Azure's rules, before any request is sent."""
-    for name, rule in RULES.items():
+    needed = [name for name in RULES if name != "location" or settings.workspace.location]
+    for name, rule in ((name, RULES[name]) for name in needed):
         what = f"config/config.json: {name}"
         try:
             yield Finding(what=f"{what} {rule(getattr(settings.workspace, name))}")
@@ -135,6 +136,11 @@ def _create(settings: Settings, auth: Any) -> Workspace:
         raise RefusedError(
             f"workspace {chosen.workspace_name} is not in resource group {chosen.resource_group}\n"
             'Correct config/config.json, or let it be created: azureml.create = ["workspace"] in config/release.toml'
+        )
+    if not chosen.location:
+        raise SettingsError(
+            f"workspace {chosen.workspace_name} does not exist; to create it, config/config.json needs a location\n"
+            'Add the line "location": "westeurope"'
         )
     doing = f"creating workspace {chosen.workspace_name}"
 
