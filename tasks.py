@@ -8,7 +8,7 @@ from pathlib import Path
 from invoke.context import Context as Invoke
 from invoke.tasks import task
 
-from lib.console import ROOT, bring, failure, one_of, open_context, release_context, reporting_errors, run
+from lib.console import ROOT, bring, failure, one_of, open_context, release_context, reporting_errors, run, warn
 from lib.terminal import usage
 
 STEP_HELP = {
@@ -147,7 +147,7 @@ def status(_: Invoke, format: str = "table") -> None:
     from lib.release.steps import production
     from lib.terminal import tables
 
-    with release_context() as context:
+    with release_context(warn=warn) as context:
         write = tables.status_json if one_of(format, ["table", "json"]) == "json" else tables.status_table
         print(write(graph.status(context)))
         for line in production.strangers(context):
@@ -189,7 +189,7 @@ def trace(_: Invoke, service: str = "aks", verify: bool = False, format: str = "
     from lib.explain.verify import recompute, require_no_faults
 
     one_of(format, ["text", "json"])
-    with release_context() as context:
+    with release_context(warn=warn) as context:
         live = serving.ask(context, one_of(service, ["aci", "aks"]))
         links = trace.links(context, live)
         if verify:
@@ -204,7 +204,7 @@ def history(_: Invoke) -> None:
     """Show which versions were in production, since when, and on what evidence."""
     from lib.terminal import tables
 
-    with release_context() as context:
+    with release_context(warn=warn) as context:
         print(tables.history_table(context.platform.models.history()))
 
 
@@ -228,7 +228,7 @@ def keys(_: Invoke, service: str = "aks", new: str = "") -> None:
     from lib.terminal.ci import current
 
     key_name = next(name for name in KEY_NAMES if name == one_of(new, [*KEY_NAMES])) if new else None
-    with release_context(locked_by="keys" if new else None) as context:
+    with release_context(warn=warn, locked_by="keys" if new else None) as context:
         services, settings = context.platform.services, service_of(context, service)
         if key_name:
             runs = services.renew_key(settings, key_name)
@@ -264,7 +264,7 @@ def start(_: Invoke, service: str = "", watch: bool = False) -> None:
     with reporting_errors("the services keep running"):
         if watch:
             start.watch(open_context, functools.partial(print, flush=True))
-    with release_context(locked_by="start") as context:
+    with release_context(warn=warn, locked_by="start") as context:
         for line in start.start(context, targets):
             print(line)
 
@@ -275,7 +275,7 @@ def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = Fal
     from lib.release.steps.deploy import service_of
     from lib.terminal.prompts import confirm
 
-    with release_context(locked_by="stop") as context:
+    with release_context(warn=warn, locked_by="stop") as context:
         services = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
         deletes, aks = context.platform.stop_deletes, context.settings.release.services.aks
         type_name = aks.name if deletes and not production and aks in services else ""
@@ -294,7 +294,7 @@ def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = Fals
     from lib.operate import destroy
     from lib.terminal.prompts import confirm
 
-    with release_context(locked_by="destroy") as context:
+    with release_context(warn=warn, locked_by="destroy") as context:
         plan = destroy.plan(context.platform, kind, name)
         lines = [f"{resource.kind} {resource.name}: {resource.detail}" for resource in plan]
         type_name = "" if production else destroy.production_in(context.settings, plan)

@@ -59,9 +59,10 @@ def release_context(
     on: str = "",
     tell: Callable[[str], None] = lambda _line: None,
     dirty: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> Iterator["Context"]:
     """Yield a Context, and turn errors into exit codes; see open_context."""
-    with reporting_errors(), open_context(locked_by, on, tell, dirty) as context:
+    with reporting_errors(), open_context(locked_by, on, tell, dirty, warn) as context:
         yield context
 
 
@@ -71,31 +72,46 @@ def open_context(
     on: str = "",
     tell: Callable[[str], None] = lambda _line: None,
     dirty: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> Iterator["Context"]:
     """Yield a Context; with `locked_by`, the name of a task, hold the workspace's lock meanwhile.
 
     `on` overrides train.compute; `tell` gets the lines of a step's log; `dirty` allows production to be deployed
-    from uncommitted files.
+    from uncommitted files. With `warn`, earlier settings are used if today's cannot be read, and `warn` gets a warning.
     """
     from lib import platforms, settings
     from lib.forks.client import Forks
     from lib.release import lock
     from lib.release.records import Records
     from lib.release.steps.step import Context
+    from lib.settings import emergency
     from lib.terminal import prompts
 
     with contextlib.ExitStack() as stack:
-        loaded = settings.load(ROOT)
+        if warn:
+            loaded, warning = emergency.load_or_last(ROOT)
+            if warning:
+                warn(warning)
+        else:
+            loaded, warning = settings.load(ROOT), ""
         if on:
             loaded = loaded.training_on(on)
         if locked_by:
             stack.enter_context(lock.locked(loaded.folder, locked_by))
+            if not warning:
+                emergency.keep(loaded)
         forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log"))
         platform = platforms.connect(loaded, forks)
         stack.callback(platform.close)
         if locked_by:
             stack.enter_context(platform.locked(locked_by))
         yield Context(loaded, platform, Records(loaded.records), forks, tell, prompts.ask, dirty)
+
+
+def warn(line: str) -> None:
+    """Print a warning, on the stream of errors: standard output may be JSON."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def bring(target: str, only: bool, force: bool, on: str = "", dirty: bool = False) -> None:

@@ -32,15 +32,21 @@ def watch(connect: Callable[..., AbstractContextManager[Context]], tell: Tell) -
     Settings are read again each time, so a release may change them meanwhile. A failure is reported once, not each
     time; the next attempt waits longer, so that a broken service does not keep the processor busy.
     """
-    pause_s, reported = POLL_S, ""
+    pause_s, reported, warnings = POLL_S, "", set[str]()
+
+    def warn(line: str) -> None:
+        if line not in warnings:
+            warnings.add(line)
+            tell(line)
+
     while True:
         try:
-            with connect() as context:
+            with connect(warn=warn) as context:
                 down = list(filter(functools.partial(_is_down, context), TARGETS))
             started = []
             if down:
                 # Looked at again under the lock: during an update, a release may have stopped the old replicas.
-                with connect(locked_by="start") as context:
+                with connect(warn=warn, locked_by="start") as context:
                     started = [_start_again(context, target) for target in down if _is_down(context, target)]
             for line in started:
                 tell(line)
