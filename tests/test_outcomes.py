@@ -145,7 +145,7 @@ def test_metric_direction_improvement_and_floor_are_settings(
 
 
 def test_a_metric_that_train_py_does_not_give_is_an_error(released: Project) -> None:
-    with changed(released, TOML, '"mse"', '"accuracy"'):
+    with changed(released, TOML, '"mse"', '"accuracy"'), changed(released, TOML, 'direction = "lower"', ""):
         told = released.invoke("evaluate", expect=1)
     assert "score() of model/train.py returns mse, r2, but the gate needs accuracy" in told
 

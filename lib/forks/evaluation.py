@@ -1,14 +1,16 @@
-"""Score models by predict() and score() of model/train.py. Called in forks; imports the standard library only."""
+"""Score models by the owner's functions, or by their defaults. Called in forks; imports the standard library only.
 
-import importlib
-import json
+`root` is a folder whose model/ has the owner's scripts, `target` the column of the hold-out with the true values.
+"""
+
 import math
-import random
-import sys
 from pathlib import Path
 from typing import Any, TypedDict
 
-RESAMPLES = 1000
+from lib.forks import holdout as holdouts
+from lib.forks import resampling, table
+from lib.forks.holdout import TARGET, Row
+from lib.forks.owner import Owner
 
 
 class Comparison(TypedDict):
@@ -22,7 +24,7 @@ class Comparison(TypedDict):
 class Expectation(TypedDict):
     """Rows, and the model's predictions for them."""
 
-    rows: list[list[Any]]
+    rows: list[Row]
     predictions: list[Any]
 
 
@@ -33,81 +35,76 @@ class HoldoutPredictions(TypedDict):
     predicted: list[Any]
 
 
-def compare(root: str, candidate: str, production: str | None, holdout: str, metric: str, direction: str) -> Comparison:
-    """Score one or two models on the same hold-out rows, and on RESAMPLES resamples of these rows."""
-    train = _load_train(root)
-    holdout_rows = json.loads(Path(holdout).read_bytes())
-    truth = holdout_rows["target"]
-    predictions = [train.predict(_load_model(path), holdout_rows["data"]) for path in (candidate, production) if path]
-    scores = [_as_floats(train.score(truth, values)) for values in predictions]
-    for metrics in scores:
-        if metric not in metrics:
-            raise KeyError(f"score() of model/train.py returns {', '.join(metrics)}, but the gate needs {metric}")
+def answers(root: str, model: str, holdout: str, metric: str, target: str = TARGET) -> list[Any]:
+    """Return what a metric needs of a model for all hold-out rows: predictions, or probabilities."""
+    owner, rows = _owner(root), holdouts.read(holdout, target)
+    return owner.answers(owner.load(model), rows.rows, rows.names, metric)
+
+
+def compare(
+    root: str,
+    candidate: str,
+    production: list[Any] | None,
+    holdout: str,
+    metric: str,
+    direction: str,
+    budget_s: float = math.inf,
+    target: str = TARGET,
+) -> Comparison:
+    """Score a model and production's answers on the same hold-out rows, and on resamples of them within `budget_s`.
+
+    Production's answers come from `answers`, called in another fork: both models may have modules of the same name.
+    """
+    owner, (rows, truth, names) = _owner(root), holdouts.read(holdout, target)
+    predicted = [owner.answers(owner.load(candidate), rows, names, metric)]
+    predicted += [] if production is None else [production]
+    scores = [_as_floats(owner.score(metric, truth, values)) for values in predicted]
+    if production is None:
+        return {"candidate": scores[0], "production": {}, "improvements": []}
     sign = 1 if direction == "higher" else -1
-    improvements = [
-        sign
-        * (
-            train.score(_select(truth, rows), _select(predictions[0], rows))[metric]
-            - train.score(_select(truth, rows), _select(predictions[1], rows))[metric]
-        )
-        for rows in (_resamples(len(truth)) if production else ())
-    ]
-    return {"candidate": scores[0], "production": scores[1] if production else {}, "improvements": improvements}
+    resampled = resampling.resample(
+        lambda true, values: float(owner.score(metric, true, values)[metric]), metric, truth, predicted, budget_s
+    )
+    improvements = [sign * (new - old) for new, old in resampled]
+    return {"candidate": scores[0], "production": scores[1], "improvements": improvements}
 
 
-def expect(root: str, model: str, holdout: str, count: int) -> Expectation:
+def expect(root: str, model: str, holdout: str, count: int, target: str = TARGET) -> Expectation:
     """Return the first `count` hold-out rows, and the model's predictions for them."""
-    rows = json.loads(Path(holdout).read_bytes())["data"][:count]
-    return {"rows": rows, "predictions": list(_load_train(root).predict(_load_model(model), rows))}
+    owner, (rows, _, names) = _owner(root), holdouts.read(holdout, target)
+    return {"rows": rows[:count], "predictions": owner.predict(owner.load(model), rows[:count], names)}
 
 
-def predict_holdout(root: str, model: str, holdout: str) -> HoldoutPredictions:
+def predict_holdout(root: str, model: str, holdout: str, target: str = TARGET) -> HoldoutPredictions:
     """Return the true values of all hold-out rows, and the model's predictions for them."""
-    rows = json.loads(Path(holdout).read_bytes())
-    return {"truth": rows["target"], "predicted": list(_load_train(root).predict(_load_model(model), rows["data"]))}
+    owner, (rows, truth, names) = _owner(root), holdouts.read(holdout, target)
+    return {"truth": truth, "predicted": owner.predict(owner.load(model), rows, names)}
 
 
-def confidence(root: str, model: str, holdout: str) -> list[float]:
+def confidence(root: str, model: str, holdout: str, target: str = TARGET) -> list[float]:
     """Return a classifier's probability of each label that it predicts.
 
-    The list is empty if the model has no predict_proba(), or if its own labels differ from those of predict() in
-    model/train.py: the probabilities would belong to other labels.
+    The list is empty if the model has no predict_proba(), or if its own labels differ from those of the owner's
+    predict(): the probabilities would belong to other labels.
     """
-    train, classifier, data = _load_train(root), _load_model(model), json.loads(Path(holdout).read_bytes())["data"]
+    owner, (rows, _, names) = _owner(root), holdouts.read(holdout, target)
+    classifier = owner.load(model)
     if not hasattr(classifier, "predict_proba"):
         return []
-    labels, probabilities = classifier.classes_.tolist(), classifier.predict_proba(data).tolist()
+    labels = table.plain(classifier.classes_)
+    probabilities = table.plain(classifier.predict_proba(table.of_model(classifier, rows, names)))
     best = [max(zip(row, labels, strict=True), key=lambda pair: pair[0]) for row in probabilities]
-    same_labels = [label for _, label in best] == list(train.predict(classifier, data))
+    same_labels = [label for _, label in best] == owner.predict(classifier, rows, names)
     return [probability for probability, _ in best] if same_labels else []
 
 
-def _load_train(root: str) -> Any:
-    """Import model/train.py with its helper modules."""
-    sys.path.insert(0, str(Path(root) / "model"))
-    return importlib.import_module("train")
-
-
-def _load_model(path: str) -> Any:
-    """Load a model. The platform has verified the file's digest: joblib runs whatever code the file contains."""
-    import joblib
-
-    return joblib.load(path)
-
-
-def _resamples(count: int) -> list[list[int]]:
-    """Return RESAMPLES draws of `count` rows with replacement, the same draws every time."""
-    draw = random.Random(0)  # noqa: S311 - statistics, not secrets
-    return [draw.choices(range(count), k=count) for _ in range(RESAMPLES)]
-
-
-def _select(values: list[Any], rows: list[int]) -> list[Any]:
-    return [values[row] for row in rows]
+def _owner(root: str) -> Owner:
+    return Owner(str(Path(root) / "model"))
 
 
 def _as_floats(metrics: dict[str, Any]) -> dict[str, float]:
     """Convert metrics, which may be NumPy numbers, to floats that a record can hold."""
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise ValueError(f"score() of model/train.py returns {name} = {value}, which is not a finite number")
+            raise ValueError(f"score() returns {name} = {value}, which is not a finite number")
     return {name: float(value) for name, value in metrics.items()}

@@ -67,7 +67,11 @@ class Source:
         for name, field in fields.items():
             if field.required and name not in content:
                 self.report((*key, name), "is missing")
-        return kind(**values) if len(self.problems) == before else None
+        try:
+            return kind(**values) if len(self.problems) == before else None
+        except ValueError as error:  # of a __post_init__, which compares fields
+            self.report(key, str(error))
+            return None
 
     def report(self, key: Key, problem: str) -> None:
         """Add a problem of a setting, with its line."""

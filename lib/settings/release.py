@@ -6,6 +6,7 @@ import msgspec
 
 from lib.settings.azureml import AciContainer, AksContainers, Azureml
 from lib.settings.fields import Above0, Name, Port, Positive, Reference, Struct
+from lib.settings.metrics import Direction, direction_of
 
 Compute = Literal["local", "env", "vm", "cluster"]
 
@@ -70,12 +71,27 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The gate's rule: the metric, and how much better a new model must be.
 
     `smallest_improvement` and `floor` are in the metric's unit; a model worse than the floor is never deployed.
+    `direction` may be left out if the metric's name implies it. `holdout` is a file with rows for all evaluations,
+    relative to the project's root; if it is empty, the training leaves them. `target` is the column with true values.
+    `time_budget_s` limits the resampling.
     """
 
     metric: str
-    direction: Literal["lower", "higher"]
+    direction: Direction = ""  # type: ignore[assignment]  # never empty, see __post_init__
     smallest_improvement: float = 0.0
     floor: float | None = None
+    holdout: str = ""
+    target: str = "target"
+    time_budget_s: Above0 = 60
+
+    def __post_init__(self) -> None:
+        """Complete the direction. Raises ValueError if the metric's name implies another direction, or none."""
+        implied = direction_of(self.metric)
+        if not (self.direction or implied):
+            raise ValueError(f'needs direction = "lower" or "higher": the name {self.metric} does not imply it')
+        if implied and self.direction not in ("", implied):
+            raise ValueError(f"has the wrong direction: {implied} is better for {self.metric}; leave it out")
+        msgspec.structs.force_setattr(self, "direction", self.direction or implied)
 
 
 class Services(Struct, frozen=True):

@@ -5,13 +5,18 @@ from pathlib import Path
 import msgspec
 
 from lib.files import digest_file
-from lib.forks import evaluation
+from lib.forks import evaluation, resampling
+from lib.forks.evaluation import Comparison
 from lib.platforms.base import Production
 from lib.platforms.outputs import same_data
 from lib.release import gate
-from lib.release.fingerprints import Fingerprint, of_settings
+from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import EvaluationRecord, RunRecord
-from lib.release.steps.step import Context, Step
+from lib.release.steps.step import SCORING, Context, Step, holdout_of
+from lib.settings.release import Rule
+
+SETTINGS = ("metric", "direction", "smallest_improvement", "floor")
+DEFAULTS = Rule(metric="mse")
 
 
 class Evaluate(Step[EvaluationRecord]):
@@ -22,8 +27,11 @@ class Evaluate(Step[EvaluationRecord]):
 
     def inputs(self, context: Context) -> Fingerprint:
         """Return all settings of the gate; see Step."""
-        rule = context.settings.release.gate
-        return of_settings("gate", **{name: getattr(rule, name) for name in rule.__struct_fields__})
+        rule, root = context.settings.release.gate, context.settings.root
+        # A setting that earlier releases did not have counts only if it is used, so that their verdicts stay fresh.
+        used = [name for name in ("holdout", "target") if getattr(rule, name) != getattr(DEFAULTS, name)]
+        settings = of_settings("gate", **{name: getattr(rule, name) for name in (*SETTINGS, *used)})
+        return settings | of_files(root, *filter(None, [rule.holdout]), SCORING)
 
     def missing(self, context: Context, record: EvaluationRecord) -> str:
         """Check that production is still the version of the verdict, or became this run's model; see Step."""
@@ -40,15 +48,7 @@ class Evaluate(Step[EvaluationRecord]):
         run, platform, rule = context.records.get(RunRecord), context.platform, context.settings.release.gate
         production = platform.models.production()
         production_run, production_file = _production_model(context, production) if production else ("", None)
-        scores = context.forks.call(
-            evaluation.compare,
-            root=str(context.settings.root),
-            candidate=str(platform.runs.output(run.run_id, "model.joblib")),
-            production=str(production_file) if production_file else None,
-            holdout=str(platform.runs.output(run.run_id, "holdout.json")),
-            metric=rule.metric,
-            direction=rule.direction,
-        )
+        scores = _compare(context, run.run_id, production_file)
         verdict = gate.decide(
             rule,
             scores["candidate"][rule.metric],
@@ -65,6 +65,31 @@ class Evaluate(Step[EvaluationRecord]):
             metrics=scores["candidate"],
             production_metrics=scores["production"],
         )
+
+
+def _compare(context: Context, run_id: str, production: Path | None) -> Comparison:
+    """Score the run's model and, if there is one, the production model."""
+    rule, forks = context.settings.release.gate, context.forks
+    arguments = {
+        "root": str(context.settings.root),
+        "holdout": str(holdout_of(context, run_id)),
+        "target": rule.target,
+        "metric": rule.metric,
+    }
+    scores = forks.call(
+        evaluation.compare,
+        candidate=str(context.platform.runs.output(run_id, "model.joblib")),
+        production=forks.call(evaluation.answers, model=str(production), **arguments) if production else None,
+        direction=rule.direction,
+        budget_s=rule.time_budget_s,
+        **arguments,
+    )
+    if production and len(scores["improvements"]) < resampling.RESAMPLES:
+        context.tell(
+            f"{len(scores['improvements'])} of {resampling.RESAMPLES} resamples: scoring is slow "
+            f"(gate.time_budget_s = {rule.time_budget_s:g}), or some of them cannot be scored"
+        )
+    return scores
 
 
 def _production_model(context: Context, production: Production) -> tuple[str, Path]:

@@ -3,9 +3,11 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lib import git
+from lib.errors import SettingsError
 from lib.forks.client import Forks
 from lib.platforms.base import Platform
 from lib.release.fingerprints import Change, Fingerprint, differences
@@ -15,6 +17,7 @@ from lib.settings import Settings
 R = TypeVar("R", bound=Record)
 # What a release is built from, besides its data: if these are committed, the commit describes the release.
 SOURCES = ["config", "lib", "model", "service", "tasks.py", "requirements.txt"]
+SCORING = "model/evaluation.py"  # evaluate depends on it, train only if a script imports it
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,20 @@ class Context:
         """The project's commit (see Record), looked up once: git takes some milliseconds."""
         data = self.settings.release.train.data
         return git.commit(self.settings.root, [*SOURCES, data] if data else SOURCES)
+
+
+def holdout_of(context: Context, run_id: str) -> Path:
+    """Return the hold-out for a run's model: the frozen file of `gate.holdout`, or else the run's own.
+
+    Raises SettingsError if the frozen file does not exist.
+    """
+    rule = context.settings.release.gate
+    if not rule.holdout:
+        return context.platform.runs.output(run_id, "holdout.json")
+    path = context.settings.root / rule.holdout
+    if not path.is_file():
+        raise SettingsError(f'gate.holdout = "{rule.holdout}" in config/release.toml: there is no file {path}')
+    return path
 
 
 class Step(Generic[R]):

@@ -1,15 +1,17 @@
 """Train: run model/train.py, unless the platform has a run with the same inputs."""
 
+import re
 import sys
+from pathlib import Path
 
 import msgspec
 
 from lib.errors import SettingsError
-from lib.files import digest, digest_large
+from lib.files import digest, digest_large, source_files
 from lib.platforms.base import Job, Run
 from lib.release.fingerprints import FILE, NOT_THERE, Fingerprint, of_files, of_settings
 from lib.release.records import RunRecord, encode
-from lib.release.steps.step import Context, Step
+from lib.release.steps.step import SCORING, Context, Step
 from lib.settings import Settings, conda
 
 
@@ -27,6 +29,8 @@ class Train(Step[RunRecord]):
         parameters = of_settings("train.parameters", **context.settings.release.train.parameters)
         python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
         files = of_files(context.settings.root, "model", conda.PATH)
+        if not _imports_evaluation(context.settings.root):
+            files.pop(SCORING, None)
         return files | _data_file(context.settings) | parameters | python
 
     def missing(self, context: Context, record: RunRecord) -> str:
@@ -47,6 +51,12 @@ class Train(Step[RunRecord]):
             metrics=run.metrics,
             outputs=run.outputs,
         )
+
+
+def _imports_evaluation(root: Path) -> bool:
+    """Return whether a training depends on model/evaluation.py: if not, a change of it makes only evaluate stale."""
+    files = [path for path in source_files(root / "model") if path.suffix == ".py" and path.name != "evaluation.py"]
+    return any(re.search(r"^\s*(import|from)\b.*\bevaluation\b", path.read_text(), re.MULTILINE) for path in files)
 
 
 def _data_file(settings: Settings) -> Fingerprint:
