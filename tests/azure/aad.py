@@ -11,7 +11,6 @@ from tests.azure.state import new_id
 from tests.azure.web import issue, state
 
 web = Blueprint("aad", __name__)
-LOGIN = "https://login.microsoftonline.com"
 LIFETIME_S = 3600
 SHORT_S = 1  # what a client is told: it then renews its token while a task runs
 CI_LIFETIME_S = 5
@@ -23,7 +22,7 @@ def instance() -> Any:
     """Say where tenants are described."""
     network = {"preferred_network": "login.microsoftonline.com", "preferred_cache": "login.windows.net"}
     names = ["login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"]
-    endpoint = f"{LOGIN}/{state.identity.tenant}/v2.0/.well-known/openid-configuration"
+    endpoint = f"{request.host_url}{state.identity.tenant}/v2.0/.well-known/openid-configuration"
     return {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": [network | {"aliases": names}]}
 
 
@@ -32,7 +31,7 @@ def configuration(tenant: str) -> Any:
     """Describe the tenant, or say that there is none."""
     if tenant not in (state.identity.tenant, "common", "organizations"):
         return refuse(wrong_tenant(tenant))
-    base = f"{LOGIN}/{tenant}"
+    base = f"{request.host_url}{tenant}"
     return {
         "token_endpoint": f"{base}/oauth2/v2.0/token",
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
@@ -163,6 +162,6 @@ def refuse(answer: tuple[int, str, int, str]) -> Any:
         "timestamp": stamp,
         "trace_id": trace,
         "correlation_id": correlation,
-        "error_uri": f"{LOGIN}/error?code={number}",
+        "error_uri": f"{request.host_url}error?code={number}",
     }
     return jsonify(body), status

@@ -14,10 +14,14 @@ LIFETIME = datetime.timedelta(days=7)
 
 
 class Authority:
-    """Keeps its own certificate in `folder / "ca.pem"` and makes one for each host when it is first asked for."""
+    """Keeps its own certificate in `folder / "ca.pem"` and makes one for each host when it is first asked for.
 
-    def __init__(self, folder: Path) -> None:
+    `others` has the certificates, with their keys, of hosts that brought their own.
+    """
+
+    def __init__(self, folder: Path, others: dict[str, str] | None = None) -> None:
         self.folder = folder
+        self.others = {} if others is None else others
         self.file = folder / "ca.pem"
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Loopback Azure, for tests only")])
@@ -52,17 +56,20 @@ class Authority:
             ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
+    def issue(self, host: str) -> str:
+        """Return a new certificate for a host, with its key."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+        certificate = self.sign(subject, self.host_key.public_key(), host)
+        encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        key = self.host_key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
+        return (key + certificate.public_bytes(encoding)).decode()
+
     def context(self, host: str) -> ssl.SSLContext:
         """Return the TLS settings of a server that is this host."""
         with self.lock:
             if host not in self.contexts:
-                subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
-                certificate = self.sign(subject, self.host_key.public_key(), host)
                 file = self.folder / f"{host}.pem"
-                key = self.host_key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-                file.write_bytes(key + certificate.public_bytes(serialization.Encoding.PEM))
+                file.write_text(self.others.get(host) or self.issue(host))
                 self.contexts[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                 self.contexts[host].load_cert_chain(file)
             return self.contexts[host]

@@ -98,9 +98,12 @@ def describe(compute: str, given: Record, kind: str) -> Record:
 
 def show(found: Record) -> Record:
     """Return a compute target with what changes while it is used: the nodes of a cluster."""
+    own = found["properties"]["properties"]
+    if own.get("sslConfiguration"):
+        public = {"sslConfiguration": own["sslConfiguration"] | {"key": None}}
+        return found | {"properties": found["properties"] | {"properties": own | public}}
     if found["properties"]["computeType"] != "AmlCompute":
         return found
-    own = found["properties"]["properties"]
     active = [one for one in workspace.runs.values() if one["target"] == found["name"] and one["status"] == "Running"]
     count = max(own["scaleSettings"]["minNodeCount"], min(len(active), own["scaleSettings"]["maxNodeCount"]))
     nodes = {

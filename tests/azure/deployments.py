@@ -92,7 +92,7 @@ def start(
     serving, crash = where.serving[service["name"]], (fault.message or "a fault") if fault else ""
     template = json.dumps([service["imageId"], service["environmentImageRequest"]], sort_keys=True)
     if serving.container and serving.container.template == template and not crash and service["computeType"] == "AKS":
-        service |= {"state": "Healthy", "scoringUri": address(where, state.port, service["name"])}
+        service |= {"state": "Healthy", "scoringUri": address(state, where, service)}
         operation.end()
         return
     container = Container(state, contents, variables(where, service), crash)
@@ -113,7 +113,7 @@ def start(
         operation.end("Cancelled")
         return
     serving.replace(container)
-    service |= {"state": "Healthy", "scoringUri": address(where, state.port, service["name"])}
+    service |= {"state": "Healthy", "scoringUri": address(state, where, service)}
     operation.end()
 
 

@@ -7,19 +7,30 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from tests.azure.serving import Container
-from tests.azure.state import Record, Workspace
+from tests.azure.state import Record, State, Workspace
 from tests.azure.web import state
 
-web = Blueprint("front", __name__, url_prefix="/<group>/<place>/api/v1/service/<name>")
+PLACE = "/<group>/<place>/api/v1/service/<name>"
+web = Blueprint("front", __name__, url_prefix=PLACE)
+tls = Blueprint("front-tls", __name__, url_prefix=PLACE)
 HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "authorization"}
 METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
 
 
-def address(where: Workspace, port: int, name: str) -> str:
-    """Return a service's scoring URI."""
-    return f"http://127.0.0.1:{port}/{where.group}/{where.name}/api/v1/service/{name}/score"
+def address(state: State, where: Workspace, service: Record) -> str:
+    """Return a service's scoring URI: https if its owner brought a certificate for it, or for its cluster."""
+    cluster = where.computes.get(service.get("computeName") or "", {}).get("properties", {}).get("properties", {})
+    ssl = cluster.get("sslConfiguration") or {}
+    host = service.get("cname") or ssl.get("cname")
+    if host:
+        parts = (service, "sslCertificate", "sslKey") if service.get("cname") else (ssl, "cert", "key")
+        state.certificates[host] = "\n".join(parts[0][name] for name in parts[1:])
+    base = f"https://{host}" if host else f"http://127.0.0.1:{state.port}"
+    return f"{base}/{where.group}/{where.name}/api/v1/service/{service['name']}/score"
 
 
+@tls.route("/", methods=METHODS)
+@tls.route("/<path:path>", methods=METHODS)
 @web.route("/", methods=METHODS)
 @web.route("/<path:path>", methods=METHODS)
 def answer(group: str, place: str, name: str, path: str = "") -> Any:

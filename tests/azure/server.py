@@ -40,6 +40,8 @@ from tests.azure.state import State
 from tests.azure.storage import Storage
 from tests.azure.web import application
 
+LOGIN = r"login\.(microsoftonline\.com|microsoftonline\.us|chinacloudapi\.cn)"
+MANAGEMENT = r"management\.(azure\.com|usgovcloudapi\.net|chinacloudapi\.cn)"
 HTTP_FAULTS = ("throttle", "error", "reset", "slow", "unauthorized", "forbidden")
 DATA_PLANE = (
     history,
@@ -75,20 +77,24 @@ class Server:
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.journal = Journal(folder / "requests.jsonl")
-        self.authority = Authority(folder)
         self.state = State(folder, Storage(folder))
+        self.authority = Authority(folder, self.state.certificates)
         key = secrets.token_hex(32)
         everything = [part.web for part in DATA_PLANE] + [compute.data]
         self.hosts: list[tuple[str, Any]] = [
-            (r"login\.microsoftonline\.com", application("aad", self.state, key, aad.web, open_to_all=True)),
             (
-                r"management\.azure\.com",
+                LOGIN,
+                application("aad", self.state, key, aad.web, open_to_all=True),
+            ),
+            (
+                MANAGEMENT,
                 application("arm", self.state, key, arm.web, templates.web, compute.web, compute.status),
             ),
             (r"\w+\.blob\.core\.windows\.net", blobs.Blobs(self.state.storage)),
             (r"\w+\.(api\.azureml\.ms|\w+\.azureml\.net)", application("ml", self.state, key, *everything)),
         ]
         self.discovery = application("discovery", self.state, key, discovery, open_to_all=True)
+        self.front = application("front", self.state, key, front.tls, open_to_all=True)
         self.admin = application("admin", self.state, key, admin.web, front.web, open_to_all=True)
         self.admin.config.update(JOURNAL=self.journal)
         self.gateway = Gateway(self.authority, lambda host: self.find(host) is not None, self.serve, port)
@@ -98,6 +104,8 @@ class Server:
 
     def find(self, host: str) -> Any:
         """Return the application that is a host."""
+        if host in self.state.certificates:
+            return self.front
         return next((app for pattern, app in self.hosts if re.fullmatch(pattern, host)), None)
 
     def serve(self, environment: dict[str, Any], start: Callable[..., Any]) -> Any:

@@ -99,6 +99,7 @@ def used_models(service: Record) -> list[str]:
 def show(service: Record) -> Record:
     """Return a service as Azure shows it."""
     shown = {key: value for key, value in service.items() if key not in HIDDEN}
+    shown |= {"sslKey": None} if "sslKey" in shown else {}
     image = workspace.images.get(service["imageId"] or "")
     models = [workspace.models[one] for one in service["uses"] if one in workspace.models]
     return shown | {"models": models, "modelConfigMap": {}} | ({"imageDetails": image} if image else {})

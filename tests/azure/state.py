@@ -92,6 +92,7 @@ class State:
     resources: dict[str, Record] = field(default_factory=dict)
     deployments: dict[str, Record] = field(default_factory=dict)
     workspaces: dict[str, Workspace] = field(default_factory=dict)
+    certificates: dict[str, str] = field(default_factory=dict)  # of services, by their host: PEM with the key
     port: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     at_exit: list[Callable[[], None]] = field(default_factory=list)

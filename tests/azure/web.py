@@ -10,6 +10,7 @@ from werkzeug.local import LocalProxy
 
 from tests.azure.state import State, Workspace
 
+SOVEREIGN = ("usgovcloudapi.net", "chinacloudapi.cn")
 SCOPE = (
     "/subscriptions/<subscription>/resourceGroups/<group>"
     "/providers/Microsoft.MachineLearningServices/workspaces/<workspace>"
@@ -83,6 +84,14 @@ def authorize() -> None:
     except jwt.InvalidTokenError as error:
         code = "ExpiredAuthenticationToken" if isinstance(error, jwt.ExpiredSignatureError) else "InvalidToken"
         raise Problem(401, code, f"The access token is invalid: {error}") from None
+    clouds = [sovereign(name) for name in (request.host, str(g.claims.get("aud", "")))]
+    if clouds[0] != clouds[1]:
+        raise Problem(401, "InvalidAuthenticationTokenAudience", "The access token is of another cloud.")
+
+
+def sovereign(name: str) -> str:
+    """Return which sovereign cloud a host or an audience belongs to; nothing for the public one."""
+    return next((cloud for cloud in SOVEREIGN if cloud in name), "")
 
 
 def application(name: str, state: State, key: str, *blueprints: Blueprint, open_to_all: bool = False) -> Flask:

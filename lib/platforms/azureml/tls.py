@@ -54,11 +54,21 @@ def cluster_trouble(target: Any, service: Service) -> str:
     """Return why an existing AKS cluster does not offer the TLS of the settings; an empty string if it does."""
     configuration = getattr(target, "ssl_configuration", None)
     enabled = configuration is not None and configuration.status != "Disabled"
-    if target is None or enabled or not _required(service):
+    host = configuration.cname if configuration is not None and enabled else ""
+    if target is None or not _required(service):
         return ""
+    if host and host != service.azureml.tls_host:
+        return (
+            f"its certificate is for {host}, and services.aks.azureml asks for "
+            f"{service.azureml.tls_host or 'another one'}\nName another cluster, or set tls and tls_host to match"
+        )
     return (
-        f'it has no TLS, and services.aks.azureml.tls = "{service.azureml.tls}" asks for it\n'
-        'Name another cluster, or write tls = "none" to send keys and rows in clear text as before'
+        ""
+        if enabled
+        else (
+            f'it has no TLS, and services.aks.azureml.tls = "{service.azureml.tls}" asks for it\n'
+            'Name another cluster, or write tls = "none" to send keys and rows in clear text as before'
+        )
     )
 
 
