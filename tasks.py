@@ -8,7 +8,7 @@ from pathlib import Path
 from invoke.context import Context as Invoke
 from invoke.tasks import task
 
-from lib.console import ROOT, bring, failure, one_of, open_context, release_context, reporting_errors, run, warn
+from lib.console import ROOT, bring, failure, is_dry, one_of, open_context, release_context, reporting_errors, run, warn
 from lib.terminal import usage
 
 STEP_HELP = {
@@ -39,55 +39,59 @@ TESTS = "pytest -n auto --dist loadfile --no-loadscope-reorder"
         "or cluster (on Azure ML)"
     }
 )
-def train(_: Invoke, on: str = "", only: bool = False, force: bool = False) -> None:
+def train(invoke: Invoke, on: str = "", only: bool = False, force: bool = False) -> None:
     """Run model/train.py and record the run."""
-    bring("train", only, force, on)
+    bring(invoke, "train", only, force, on)
 
 
 @task(help=STEP_HELP)
-def evaluate(_: Invoke, only: bool = False, force: bool = False) -> None:
+def evaluate(invoke: Invoke, only: bool = False, force: bool = False) -> None:
     """Compare the new model with the production model, and let the gate decide."""
-    bring("evaluate", only, force)
+    bring(invoke, "evaluate", only, force)
 
 
 @task(help=STEP_HELP)
-def register(_: Invoke, only: bool = False, force: bool = False) -> None:
+def register(invoke: Invoke, only: bool = False, force: bool = False) -> None:
     """Register the model with its provenance."""
-    bring("register", only, force)
+    bring(invoke, "register", only, force)
 
 
 @task(help=STEP_HELP)
-def image(_: Invoke, only: bool = False, force: bool = False) -> None:
+def image(invoke: Invoke, only: bool = False, force: bool = False) -> None:
     """Build the scoring image, after a rehearsal."""
-    bring("image", only, force)
+    bring(invoke, "image", only, force)
 
 
 @task(help=STEP_HELP)
-def aci(_: Invoke, only: bool = False, force: bool = False) -> None:
+def aci(invoke: Invoke, only: bool = False, force: bool = False) -> None:
     """Deploy the image to the staging service."""
-    bring("aci", only, force)
+    bring(invoke, "aci", only, force)
 
 
 @task(help=STEP_HELP | DIRTY_HELP)
-def aks(_: Invoke, only: bool = False, force: bool = False, dirty: bool = False) -> None:
+def aks(invoke: Invoke, only: bool = False, force: bool = False, dirty: bool = False) -> None:
     """Deploy the image to the production service, without losing a request."""
-    bring("aks", only, force, dirty=dirty)
+    bring(invoke, "aks", only, force, dirty=dirty)
 
 
 @task(help=STEP_HELP | SERVICE_HELP | DIRTY_HELP)
-def test(_: Invoke, service: str = "aks", only: bool = False, force: bool = False, dirty: bool = False) -> None:
+def test(invoke: Invoke, service: str = "aks", only: bool = False, force: bool = False, dirty: bool = False) -> None:
     """Test a deployed service over HTTP. If production passes, the production pointer moves."""
-    bring({"aci": "aci_test", "aks": "test"}[one_of(service, ["aci", "aks"])], only, force, dirty=dirty)
+    bring(invoke, {"aci": "aci_test", "aks": "test"}[one_of(service, ["aci", "aks"])], only, force, dirty=dirty)
 
 
 @task(help={"force": "run every step, fresh or not"} | DIRTY_HELP)
-def release(_: Invoke, force: bool = False, dirty: bool = False) -> None:
+def release(invoke: Invoke, force: bool = False, dirty: bool = False) -> None:
     """Run every step that is out of date, from training to the tested production service."""
     from lib.release import graph
     from lib.release.steps import production
-    from lib.terminal import tables
+    from lib.terminal import dry, tables
     from lib.terminal.progress import Progress
 
+    if is_dry(invoke):
+        with release_context() as context:
+            dry.show(context, "test", forced=graph.NAMES if force else [])
+        return
     progress = Progress()
     with release_context("release", tell=progress.tell, dirty=dirty) as context:
         states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=progress.watch)
@@ -96,16 +100,19 @@ def release(_: Invoke, force: bool = False, dirty: bool = False) -> None:
 
 
 @task(help={"yes": "ask nothing: use the present settings and defaults"})
-def setup(_: Invoke, yes: bool = False) -> None:
+def setup(invoke: Invoke, yes: bool = False) -> None:
     """Ask for missing settings, write them to .env and config/, and run every check."""
     from lib.setup import doctor, interview
     from lib.terminal import prompts, tables
 
     with reporting_errors("your answers are saved; `invoke setup` asks for the rest"):
-        interview.run(ROOT, ask=not yes)
+        if is_dry(invoke):
+            print(*interview.plan(ROOT), sep="\n")
+        else:
+            interview.run(ROOT, ask=not yes)
         if problems := tables.findings(doctor.check(ROOT)):
             raise failure(f"{len(problems)} to fix; then run `invoke setup` again", 2)
-        for line in doctor.offer_unit(ROOT, prompts.ask):
+        for line in [] if is_dry(invoke) else doctor.offer_unit(ROOT, prompts.ask):
             print(line)
         print(
             "Ready: `invoke release`\n"
@@ -127,15 +134,21 @@ def doctor(_: Invoke, format: str = "lines") -> None:
 
 
 @task
-def workspace(_: Invoke) -> None:
+def workspace(invoke: Invoke) -> None:
     """Get the workspace, or create it."""
     with release_context() as context:
-        print(context.platform.workspace())
+        if is_dry(invoke):
+            print("Would look for the workspace, and create it if it does not exist and the settings allow it")
+        else:
+            print(context.platform.workspace())
 
 
 @task
-def attach(_: Invoke) -> None:
+def attach(invoke: Invoke) -> None:
     """Attach the training VM of .env to the workspace."""
+    if is_dry(invoke):
+        print("Would attach the machine that VM_HOST or VM_RESOURCE_ID in .env names")
+        return
     with release_context(locked_by="attach") as context:
         print(context.platform.attach(context.ask))
 
@@ -167,12 +180,15 @@ def why(_: Invoke, step: str, format: str = "text") -> None:
 
 
 @task
-def report(_: Invoke) -> None:
+def report(invoke: Invoke) -> None:
     """Write a report of the newest release beside its records: report.html, and report.md for a pull request."""
     from lib.report import page
     from lib.terminal.ci import current
 
     with release_context() as context:
+        if is_dry(invoke):
+            print(f"Would write {' and '.join(page.PAGES)} to {context.records.folder}")
+            return
         html, markdown = page.write(context)
         current().summarise(markdown)
         print(html, markdown, sep="\n")
@@ -212,22 +228,29 @@ def history(_: Invoke) -> None:
     help=SERVICE_HELP
     | {"file": 'JSON with rows: {"data": [[...], ...]}', "model": "use this model version instead of a service"}
 )
-def score(_: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
+def score(invoke: Invoke, file: str, service: str = "aks", model: int = 0) -> None:
     """Score the rows of a file with a service, or with a model version."""
     from lib.operate import score
 
     with release_context() as context:
+        if is_dry(invoke):
+            print(f"Would score {file} by {f'version {model}' if model else f'the service {service}'}")
+            return
         print(score.by_model(context, model, Path(file)) if model else score.by_service(context, service, Path(file)))
 
 
 @task(help=SERVICE_HELP | {"new": "first replace one key: primary or secondary; the other one stays valid"})
-def keys(_: Invoke, service: str = "aks", new: str = "") -> None:
+def keys(invoke: Invoke, service: str = "aks", new: str = "") -> None:
     """Show the two keys of a service; with --new, replace one of them on the running service."""
     from lib.platforms.base import KEY_NAMES
     from lib.release.steps.deploy import service_of
     from lib.terminal.ci import current
 
     key_name = next(name for name in KEY_NAMES if name == one_of(new, [*KEY_NAMES])) if new else None
+    if is_dry(invoke):
+        what = f"replace the {key_name} key of {service}; the other one stays valid" if key_name else "show two keys"
+        print(f"Would {what}")
+        return
     with release_context(warn=warn, locked_by="keys" if new else None) as context:
         services, settings = context.platform.services, service_of(context, service)
         if key_name:
@@ -240,27 +263,31 @@ def keys(_: Invoke, service: str = "aks", new: str = "") -> None:
 
 
 @task(help={"name": "the service's name in config/release.toml"})
-def adopt(_: Invoke, name: str) -> None:
+def adopt(invoke: Invoke, name: str) -> None:
     """Take over a service that someone else deployed. It keeps its address, keys and tags."""
     from lib.errors import SettingsError
 
-    with release_context(locked_by="adopt") as context:
+    with release_context(locked_by=None if is_dry(invoke) else "adopt") as context:
         services = context.settings.release.services
         names = {service.name: service for service in (services.aci, services.aks)}
         if name not in names:
             raise SettingsError(f"config/release.toml has no service {name}, it has {' and '.join(names)}")
-        print(context.platform.services.adopt(names[name]))
+        print(f"Would take over service {name}" if is_dry(invoke) else context.platform.services.adopt(names[name]))
 
 
 @task(
     help={"service": "only this one: aci or aks"}
     | {"watch": "stay, and start a service again whenever it ends: for systemd and other supervisors"}
 )
-def start(_: Invoke, service: str = "", watch: bool = False) -> None:
+def start(invoke: Invoke, service: str = "", watch: bool = False) -> None:
     """Start the services again with the versions that they had: after `invoke stop`, a crash or a reboot."""
     from lib.operate import start
 
     targets = [one_of(service, [*start.TARGETS])] if service else [*start.TARGETS]
+    if is_dry(invoke):
+        with release_context(warn=warn) as context:
+            print(*start.plan(context, targets), sep="\n")
+        return
     with reporting_errors("the services keep running"):
         if watch:
             start.watch(open_context, functools.partial(print, flush=True))
@@ -270,37 +297,40 @@ def start(_: Invoke, service: str = "", watch: bool = False) -> None:
 
 
 @task(help=SERVICE_HELP | CONFIRM_HELP | {"service": "only this one: aci or aks"})
-def stop(_: Invoke, service: str = "", yes: bool = False, production: bool = False) -> None:
+def stop(invoke: Invoke, service: str = "", yes: bool = False, production: bool = False) -> None:
     """Stop the services. The next release starts them again."""
     from lib.release.steps.deploy import service_of
     from lib.terminal.prompts import confirm
 
-    with release_context(warn=warn, locked_by="stop") as context:
+    with release_context(warn=warn, locked_by=None if is_dry(invoke) else "stop") as context:
         services = [service_of(context, name) for name in ([service] if service else ["aci", "aks"])]
         deletes, aks = context.platform.stop_deletes, context.settings.release.services.aks
         type_name = aks.name if deletes and not production and aks in services else ""
         done = "deleted, because this platform cannot stop services" if deletes else "stopped"
-        if confirm(done, [f"service {settings.name}" for settings in services], yes, type_name):
+        if confirm(done, [f"service {settings.name}" for settings in services], yes, type_name, is_dry(invoke)):
             for settings in services:
                 context.platform.services.stop(settings)
+                print(f"service {settings.name} is {done.partition(',')[0]}")
 
 
 @task(
     help=CONFIRM_HELP
     | {"kind": "service, image, model, compute or workspace (everything)", "name": "only the thing with this name"}
 )
-def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = False, production: bool = False) -> None:
+def destroy(
+    invoke: Invoke, kind: str = "workspace", name: str = "", yes: bool = False, production: bool = False
+) -> None:
     """Remove what a release created: everything, one kind of thing, or one thing. Shows the plan first."""
     from lib.operate import destroy
     from lib.terminal.prompts import confirm
 
-    with release_context(warn=warn, locked_by="destroy") as context:
+    with release_context(warn=warn, locked_by=None if is_dry(invoke) else "destroy") as context:
         plan = destroy.plan(context.platform, kind, name)
         lines = [f"{resource.kind} {resource.name}: {resource.detail}" for resource in plan]
         type_name = "" if production else destroy.production_in(context.settings, plan)
-        if confirm("removed", lines, yes, type_name):
-            for remainder in destroy.carry_out(context.platform, plan):
-                print(remainder)
+        if confirm("removed", lines, yes, type_name, is_dry(invoke)):
+            remainders = list(destroy.carry_out(context.platform, plan))
+            print(*remainders, f"Removed {len(plan) - len(remainders)} of {len(plan)}", sep="\n")
 
 
 @task(
@@ -310,7 +340,7 @@ def destroy(_: Invoke, kind: str = "workspace", name: str = "", yes: bool = Fals
         "check": "write nothing: exit 1 if a file differs from what would be written",
     }
 )
-def ci(_: Invoke, github: bool = False, azure: bool = False, check: bool = False) -> None:
+def ci(invoke: Invoke, github: bool = False, azure: bool = False, check: bool = False) -> None:
     """Write a pipeline for a CI system, and print what to set up there."""
     from lib.ci import pipelines
     from lib.errors import SettingsError
@@ -321,25 +351,34 @@ def ci(_: Invoke, github: bool = False, azure: bool = False, check: bool = False
             raise SettingsError("which CI system? Add --github, --azure or both")
         if check:
             pipelines.compare(ROOT, systems)
+        if is_dry(invoke) and not check:
+            print(*(f"Would write {pipelines.PLACES[system]}" for system in systems), sep="\n")
+            return
         for system in [] if check else systems:
             print(f"{pipelines.write(ROOT, system).relative_to(ROOT)} is written\n{pipelines.checklist(system)}")
 
 
 @task(help={"file": "Markdown: the report.md of `invoke report`"})
-def comment(_: Invoke, file: str) -> None:
+def comment(invoke: Invoke, file: str) -> None:
     """Write a file's text into one comment on the pull request of this CI run, and update it later."""
     from lib.ci.comment import comment
 
+    if is_dry(invoke):
+        print(f"Would write the text of {file} into the comment of this CI run's pull request")
+        return
     with reporting_errors():
         comment(Path(file))
 
 
 @task
-def manifest(_: Invoke) -> None:
+def manifest(invoke: Invoke) -> None:
     """Write Kubernetes manifests of the production service, for your own cluster."""
     from lib.operate import manifest
 
     with release_context() as context:
+        if is_dry(invoke):
+            print(f"Would write the manifests of the version in production to {context.settings.records}")
+            return
         path = manifest.write(context.settings, context.platform)
         print(f"{path}\nApply it: kubectl apply --filename {path}  (its first lines explain where the keys come from)")
 

@@ -114,16 +114,25 @@ def warn(line: str) -> None:
     sys.stderr.flush()
 
 
-def bring(target: str, only: bool, force: bool, on: str = "", dirty: bool = False) -> None:
+def bring(invoke: Invoke, target: str, only: bool, force: bool, on: str = "", dirty: bool = False) -> None:
     """Update one step and the steps that it needs, and print the progress."""
     from lib.release import graph
-    from lib.terminal import ci
+    from lib.terminal import ci, dry
     from lib.terminal.progress import Progress
 
+    if is_dry(invoke):
+        with release_context(on=on) as context:
+            dry.show(context, target, only, [target] if force else [])
+        return
     progress = Progress()
     with release_context(target, on, progress.tell, dirty) as context:
         states = graph.update(context, target, only, [target] if force else [], progress.watch)
         ci.current().output("held", "true" if graph.is_held_back(states) else "false")
+
+
+def is_dry(invoke: Invoke) -> bool:
+    """Return whether --dry is among the flags: then a task changes nothing, and prints what it would do."""
+    return bool(invoke.config.run.dry)
 
 
 def run(invoke: Invoke, *command: str) -> None:

@@ -52,6 +52,29 @@ def test_every_task_is_listed_with_its_first_line(project: Project) -> None:
     assert all(task["help"] for task in told["tasks"])
 
 
+def test_invoke_alone_prints_every_task_by_purpose_in_80_columns(project: Project) -> None:
+    shown = project.invoke()
+    names = re.findall(r"^  (\w+) ", shown, re.MULTILINE)
+    assert sorted(names) == sorted(TASKS)
+    assert max(map(len, shown.splitlines())) < 80
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_task_supports_help_behind_its_name(project: Project, name: str) -> None:
+    assert f"Usage: inv[oke] [--core-opts] {name}" in project.invoke(name, "--help")
+
+
+def test_a_question_is_asked_again_until_the_answer_is_yes_or_no(released: Project) -> None:
+    with released.on_a_terminal("stop") as terminal:
+        terminal.expect_prompt(r"Continue\? \[y/N\] ")
+        terminal.type("maybe\n")
+        terminal.expect(r"'maybe' is neither y \(yes\) nor n \(no\)")
+        terminal.expect_prompt(r"(?s)neither.*Continue\? \[y/N\] ")
+        terminal.type("No\n")
+        assert terminal.end() == 0
+    assert set(states(released).values()) == {"fresh"}
+
+
 def test_the_tables_of_tasks_name_every_task() -> None:
     text = (ROOT / "docs/tasks.md").read_text()
     assert not [name for name in TASKS if f"`{name}" not in text and f"`invoke {name}" not in text]
@@ -61,7 +84,7 @@ def test_listing_the_tasks_imports_nothing_of_the_release(project: Project) -> N
     told = project.invoke("--list", env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert "invoke.tasks" in told
     imported = set(re.findall(r"\| +((?:lib|sqlite3)\b\S*)", told))
-    assert imported == {"lib", "lib.console", "lib.terminal", "lib.terminal.usage"}
+    assert imported == {"lib", "lib.console", "lib.terminal", "lib.terminal.output", "lib.terminal.usage"}
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,12 @@ def test_a_closed_pipe_ends_the_output_and_not_the_task(project: Project) -> Non
     assert (project.root / "artifacts/local/run_id.json").exists()
 
 
+def test_a_closed_pipe_ends_help_without_a_traceback(project: Project) -> None:
+    command = f"{sys.executable} -u -m invoke --help release | head -1"
+    process = subprocess.run(["sh", "-c", command], cwd=project.root, capture_output=True, text=True, check=False)
+    assert process.stderr == ""
+
+
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"NO_COLOR": "1", "TERM": "xterm"}])
 def test_a_terminal_that_wants_no_colours_gets_none(project: Project, environment: dict[str, str]) -> None:
     ours, theirs = pty.openpty()

@@ -26,6 +26,18 @@ def start(context: Context, targets: list[str]) -> Iterator[str]:
             yield f"{service.scoring_uri} serves version {service.model_version}"
 
 
+def plan(context: Context, targets: list[str]) -> Iterator[str]:
+    """Yield for each service whether `start` would start it, and why."""
+    for service in (service_of(context, target) for target in targets):
+        state = context.platform.services.find(service)
+        if state is None:
+            yield f"{service.name} was never deployed"
+        elif state.state == "serving":
+            yield f"{service.name} serves version {state.model_version} already"
+        else:
+            yield f"Would start {service.name} with version {state.model_version}: {state.trouble}"
+
+
 def watch(connect: Callable[..., AbstractContextManager[Context]], tell: Tell) -> None:
     """Start services that should run and do not, for ever. Services that `invoke stop` has stopped stay stopped.
 

@@ -89,6 +89,22 @@ def status(context: Context) -> list[State]:
     return walk.states
 
 
+def plan(context: Context, target: str, only: bool = False, forced: Collection[str] = ()) -> list[State]:
+    """Return the states that `update` would find: it would run every step that is neither fresh nor held.
+
+    Changes nothing. Raises as `update` does for a step that must not run.
+    """
+    links = chain.read(context.records)[: NAMES.index(target) + 1]
+    walk = Walk(context, itertools.takewhile(lambda link: link.step.name not in forced, links))
+    for link in links:
+        state, force = walk.examine(link), link.step.name in forced
+        if state.kind != "held" and (state.kind != "fresh" or force):
+            _require_allowed(link.step, state, only and link.step.name != target, force)
+            state = State(state.step, "stale" if force else state.kind, "forced" if force else state.because)
+        walk.states.append(state)
+    return walk.states
+
+
 def update(
     context: Context,
     target: str,

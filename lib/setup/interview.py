@@ -1,5 +1,6 @@
 """The first part of `invoke setup`: ask for missing settings, and write the answers to .env and config/."""
 
+import contextlib
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -26,6 +27,19 @@ def run(root: Path, ask: bool) -> None:
     for topic in _topics(root):
         if answers := _answers(topic):
             _report(SettingsFiles(root).write(answers))
+
+
+def plan(root: Path) -> Iterator[str]:
+    """Yield what `run` would create, and the first question of each topic. Changes nothing."""
+    try:
+        SettingsFiles(root)
+    except SettingsError:
+        return
+    if not (root / DOTENV).exists():
+        yield f"would create {DOTENV}"
+    for topic in _topics(root):
+        with contextlib.suppress(StopIteration):
+            yield f"would ask: {next(topic.questions).text}"
 
 
 def _topics(root: Path) -> Iterator[Topic]:

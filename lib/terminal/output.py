@@ -47,3 +47,8 @@ def until_closed() -> Iterator[None]:
     with contextlib.redirect_stdout(cast(TextIO, _UntilClosed(sys.stdout))):
         yield
         sys.stdout.flush()
+
+
+def survive_closed_pipe() -> None:
+    """Let everything that this process prints from now on survive a closed pipe: Invoke itself prints the help."""
+    sys.stdout = cast(TextIO, _UntilClosed(sys.stdout))

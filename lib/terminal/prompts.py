@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from lib.settings.questions import Question
 
 
-def confirm(done: str, plan: list[str], yes: bool, production: str = "") -> bool:
+def confirm(done: str, plan: list[str], yes: bool, production: str = "", dry: bool = False) -> bool:
     """Print a plan, and ask whether to carry it out; `done` is the plan's verb as a participle ("removed").
 
-    `yes` answers in advance, but for a service in production, whose name the user must type. An empty plan is not
-    carried out. Raises RefusedError if there is no terminal to ask at.
+    `yes` answers in advance, but for a service in production, whose name the user must type. A plan that is empty, or
+    `dry`, is not carried out. Raises RefusedError if there is no terminal to ask at.
     """
     print("\n".join([f"To be {done}:", *(f"  {line}" for line in plan)]) if plan else f"Nothing to be {done}")
-    if not plan or (yes and not production):
-        return bool(plan)
+    if dry or not plan or (yes and not production):
+        return bool(plan) and not dry
     if not sys.stdin.isatty():
         flags = "--yes --production" if production else "--yes"
         raise RefusedError(f"there is no terminal to ask for confirmation\nAdd {flags} if this is what you want")
@@ -27,8 +27,12 @@ def confirm(done: str, plan: list[str], yes: bool, production: str = "") -> bool
 
 
 def ask(question: str) -> bool:
-    """Ask a yes-or-no question; without a terminal the answer is no."""
-    return sys.stdin.isatty() and _read_line(f"\n{question} [y/N] ").lower() in ("y", "yes")
+    """Ask a yes-or-no question until the answer is one of the two; without a terminal, and for Enter, it is no."""
+    if not sys.stdin.isatty():
+        return False
+    while (text := _read_line(f"\n{question} [y/N] ").lower()) not in ("y", "yes", "n", "no", ""):
+        print(f"  {text!r} is neither y (yes) nor n (no)")
+    return text in ("y", "yes")
 
 
 def answer(question: "Question") -> str:

@@ -4,11 +4,43 @@ import re
 import sys
 from types import ModuleType
 
+from invoke import main
 from invoke.collection import Collection
 from invoke.exceptions import ParseError
 from invoke.parser import Parser
 from invoke.parser.context import ParserContext
 from invoke.program import Program
+
+from lib.terminal import output
+
+GROUPS = {
+    "Release": ["release", "train", "evaluate", "register", "image", "aci", "aks", "test"],
+    "Look": ["status", "why", "report", "trace", "history", "score"],
+    "Operate": ["start", "stop", "keys", "destroy", "adopt", "manifest"],
+    "Set up": ["setup", "doctor", "workspace", "attach", "ci", "comment"],
+    "Develop": ["check", "bench"],
+}
+WIDTH = 79
+HELP = {"--help", "-h"}
+
+
+def overview(tasks: ModuleType) -> str:
+    """Return all tasks by purpose, each with its first sentence."""
+    import textwrap
+
+    collection, lines = Collection.from_module(tasks), ["Usage: invoke TASK [OPTIONS]"]
+    for group, names in GROUPS.items():
+        lines += ["", group]
+        for name in filter(collection.task_names.__contains__, names):
+            text = (collection[name].__doc__ or "").strip().partition(". ")[0].rstrip(".")
+            lines += textwrap.wrap(f"{name:<9} {text}", WIDTH, initial_indent="  ", subsequent_indent=" " * 12)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "invoke --help TASK explains a task; invoke TASK --dry prints what it would do.",
+        ]
+    )
 
 
 def check(arguments: list[str], tasks: ModuleType) -> str:
@@ -59,7 +91,16 @@ def _unknown(what: str, name: str, choices: list[str]) -> str:
 
 
 def require(tasks: ModuleType) -> None:
-    """End with exit code 2 if the command line of this process is wrong. Invoke itself would end with 1."""
+    """Print the tasks if the command line is empty. End with exit code 2 if it is wrong; Invoke would end with 1."""
+    output.survive_closed_pipe()
+    arguments = sys.argv[1:]
+    if not arguments:
+        print(overview(tasks))
+        sys.exit(0)
+    if arguments[0] in Collection.from_module(tasks).task_names and HELP.intersection(arguments[1:]):
+        # Invoke takes it for the value of a required argument.
+        sys.argv[1:] = ["--help", arguments[0]]
+        main.program.run()
     if problem := check(sys.argv[1:], tasks):
         sys.stderr.write(f"Error: {problem}\n")
         sys.exit(2)

@@ -90,7 +90,9 @@ class Store:
         return str(row["id"])
 
     def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        """Return rows as dicts, their JSON parsed."""
+        """Return rows as dicts, their JSON parsed. Reading creates no database."""
+        if not self.path.exists():
+            return []
         with self._reporting("read"), self.turn:
             rows = self._connection.execute(query, values).fetchall()
         return [
