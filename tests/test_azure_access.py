@@ -242,6 +242,11 @@ def test_doctor_warns_if_nobody_has_decided_about_tls(project: AzureProject) -> 
         assert "service diabetes answers over http, with its keys in clear text" in project.invoke("doctor")
 
 
+def test_doctor_says_that_a_new_aks_cluster_will_have_no_tags(project: AzureProject) -> None:
+    with changed(project, TOML, 'create = ["aks"]', 'create = ["aks"]\ntags = { owner = "ann" }'):
+        assert "SDK v1 cannot tag AKS clusters" in project.invoke("doctor")
+
+
 def test_setup_says_a_fix_for_each_thing_that_is_missing(project: AzureProject) -> None:
     with changed(project, TOML, 'create = ["aks"]', "create = []"), changed(project, TOML, '"local"', '"cluster"'):
         said = project.invoke("setup", expect=2)

@@ -317,6 +317,32 @@ def test_an_aks_cluster_is_created_once_and_only_where_that_is_allowed(
     assert [one["sslConfiguration"]["leafDomainLabel"] for one in asked] == ["other-aks"] * 2
 
 
+def test_a_cluster_is_this_releases_only_if_it_is_the_one_that_it_created(
+    ground: AzureWorkspace, version_1: ModelVersion
+) -> None:
+    def clusters(platform: Platform) -> set[str]:
+        return {one.name for one in platform.resources() if one.kind == "compute"}
+
+    def on(cluster: str) -> Platform:
+        return ground.limited(aks=msgspec.structs.replace(ground.settings.release.azureml.aks, name=cluster))
+
+    deployment = ground.deployment(named(ground, "aks"), version_1)
+    ground.azure.fault("error", "PUT .*/computes/refused$", status=400)
+    failing(lambda: on("refused").services.deploy(deployment))
+    ground.azure.add_compute(ground.name, "refused", "AKS")  # later, and by somebody else
+    assert "refused" not in clusters(ground.platform)
+
+    ground.azure.fault("error", "PATCH management.*/workspaces/[^/]+$", status=400, skip=1)
+    failing(lambda: on("half").services.deploy(deployment))  # created, and not noted any more
+    assert "half" in clusters(ground.platform)
+
+    ground.azure.fault("failed", "service ")
+    failing(lambda: on("whole").services.deploy(deployment), exit_code=5, lines=8)
+    assert "whole" in clusters(ground.platform)
+    ground.azure.add_compute(ground.name, "whole", "AKS")
+    assert "whole" not in clusters(ground.platform)
+
+
 # What is damaged or does not arrive
 
 

@@ -2,8 +2,10 @@
 
 import contextlib
 
+import msgspec
 import pytest
 
+from lib import platforms
 from lib.platforms.base import Platform
 from tests.support.azure import AzureWorkspace, failing
 from tests.support.project import AzureProject, eventually
@@ -34,6 +36,21 @@ def test_the_lock_names_its_holder_and_is_free_again_afterwards(ground: AzureWor
 def test_two_owners_do_not_wait_for_each_other(ground: AzureWorkspace) -> None:
     with ground.connect().locked("release"), ground.limited(owner="team-b").locked("release"):
         pass
+
+
+def test_of_two_releases_that_need_a_new_workspace_one_creates_it_and_the_other_is_refused(
+    ground: AzureWorkspace,
+) -> None:
+    new = msgspec.structs.replace(ground.settings.workspace, workspace_name=f"new-{ground.name}")
+    settings = msgspec.structs.replace(ground.settings, workspace=new)
+    first, second = (platforms.connect(settings, ground.forks) for _ in range(2))
+    with contextlib.ExitStack() as stack:
+        for platform, task in ((first, "release"), (second, "train")):
+            stack.enter_context(platform.locked(task))  # neither has a workspace to lock
+        first.workspace()
+        failing(second.workspace, "`invoke release` of ", exit_code=4)
+    created = ground.azure.requests(method="PUT", path="/providers/Microsoft.Resources/deployments/")
+    assert len(created) == 1
 
 
 def test_a_broken_lock_stops_its_release_before_the_next_step_and_a_short_fault_does_not(
@@ -73,6 +90,7 @@ def test_what_only_reads_creates_nothing_and_takes_no_lock(azure_project: AzureP
     project.azure.forget_requests()
     for task in (("status",), ("history",), ("doctor",), ("destroy", "--yes")):
         project.invoke(*task, env=missing)
+    assert "was never deployed" in project.invoke("trace", expect=1, env=missing)
     project.invoke("status")
     reads = r"(listkeys|:query|/batch/metadata|/token)$"
     writes = project.azure.requests(method="PUT|POST|PATCH|DELETE", path=rf"^(?!.*{reads})")

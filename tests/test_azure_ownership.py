@@ -80,6 +80,19 @@ def test_a_service_of_others_is_left_alone(ground: AzureWorkspace, theirs: Deplo
     assert "does not belong to this release" in found.trouble
 
 
+def test_destroy_leaves_a_version_that_a_service_of_others_uses_and_goes_on(
+    ground: AzureWorkspace, theirs: Deployment
+) -> None:
+    versions = [item for item in destroy.plan(ground.platform, "workspace") if item.kind == "model"]
+    assert [item.name for item in versions] == ["1"]
+    third = ground.version(0.7)
+    versions.append(listed(ground.platform, "model")[str(third.version)])
+    (line,) = destroy.carry_out(ground.platform, versions)
+    assert line.startswith("model 1 remains, because it is in use: ")
+    assert theirs.service.name in line
+    assert [*listed(ground.platform, "model")] == ["1"]
+
+
 def test_another_owner_of_the_same_model_is_another_release(ground: AzureWorkspace, deployment: Deployment) -> None:
     other = with_owner(ground, "team-b")
     failing(lambda: other.services.deploy(deployment), "does not belong to this release", exit_code=4)
@@ -143,6 +156,7 @@ def test_no_key_is_sent_over_http_to_another_machine_unless_the_settings_allow_i
     found = ground.platform.services.find(service)  # would fail: tests may not open sockets to other machines
     assert found
     assert "no key is sent there" in found.trouble
+    assert found.scoring_uri == ""
     ground.azure.set_service(ground.name, service.name, scoringUri=before.scoring_uri)
 
 

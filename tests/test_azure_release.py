@@ -13,7 +13,7 @@ import pytest
 
 from lib.webservice import Client
 from tests.azure.loopback import LoopbackAzure
-from tests.support.project import LIMIT_S, AzureProject, eventually
+from tests.support.project import LIMIT_S, AzureProject, changed, eventually
 
 TOML = "config/release.toml"
 RECORDS = "artifacts/azureml"
@@ -62,6 +62,15 @@ class TestReleased:
         assert "Nothing to do" in released.invoke("release")
         assert changes(released) == []
         assert len(released.requests()) < 25
+
+    def test_a_release_that_does_not_train_warns_too_if_nobody_has_decided_about_tls(
+        self, released: AzureProject
+    ) -> None:
+        assert "clear text" not in released.invoke("train")
+        with changed(released, TOML, 'tls = "auto"', ""):
+            said = released.invoke("train")
+        assert "train     fresh" in said
+        assert "| service diabetes answers over http, with its keys in clear text" in said
 
     @pytest.mark.quick
     def test_the_service_predicts_as_the_model_does(self, released: AzureProject, tmp_path: Path) -> None:
