@@ -80,6 +80,7 @@ def open_context(
     from uncommitted files. With `warn`, earlier settings are used if today's cannot be read, and `warn` gets a warning.
     """
     from lib import platforms, settings
+    from lib.environment.model import ModelEnvironment
     from lib.forks.client import Forks
     from lib.release import lock
     from lib.release.records import Records
@@ -100,7 +101,8 @@ def open_context(
             stack.enter_context(lock.locked(loaded.folder, locked_by))
             if not warning:
                 emergency.keep(loaded)
-        forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log"))
+        environment = ModelEnvironment(ROOT, loaded.environments, _print_line)
+        forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log", environment))
         platform = platforms.connect(loaded, forks)
         stack.callback(platform.close)
         if locked_by:
@@ -112,6 +114,11 @@ def warn(line: str) -> None:
     """Print a warning, on the stream of errors: standard output may be JSON."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def _print_line(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def bring(invoke: Invoke, target: str, only: bool, force: bool, on: str = "", dirty: bool = False) -> None:
@@ -126,6 +133,7 @@ def bring(invoke: Invoke, target: str, only: bool, force: bool, on: str = "", di
         return
     progress = Progress()
     with release_context(target, on, progress.tell, dirty) as context:
+        context.forks.environment.python()  # locked and built before any step asks for it
         states = graph.update(context, target, only, [target] if force else [], progress.watch)
         ci.current().output("held", "true" if graph.is_held_back(states) else "false")
 

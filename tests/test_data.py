@@ -17,7 +17,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 from lib.files import digest_file, digest_large
-from lib.image.assemble import assemble
+from lib.settings import conda
 from tests.support.project import ROOT, Project, changed, error, eventually, record, served, told
 
 pytestmark = pytest.mark.quick
@@ -254,17 +254,11 @@ def test_without_duckdb_the_error_names_the_line_that_brings_it(tmp_path: Path) 
     line = re.search(r"`- (duckdb==\S+)` below `pip:` in config/conda_dependencies.yml", refused.stderr)
     assert line
     assert f"- {line[1]}\n" in (ROOT / "docs/own-data.md").read_text()
-    for part in ("config", "service", "requirements.txt"):
-        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, tmp_path / part)
-    (tmp_path / "a model").touch()
-    assert "duckdb" not in packages_of_image(tmp_path)
-    conda = tmp_path / "config/conda_dependencies.yml"
-    conda.write_text(conda.read_text().replace("  - pip:\n", f"  - pip:\n      - {line[1]}\n"))
-    assert line[1] in packages_of_image(tmp_path)
-
-
-def packages_of_image(root: Path) -> str:
-    return assemble(root, root / "a model").contents["packages/requirements.txt"].decode()
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    path = tmp_path / conda.PATH
+    assert not any("duckdb" in requirement for requirement in conda.read(path).requirements)
+    path.write_text(path.read_text().replace("  - pip:\n", f"  - pip:\n      - {line[1]}\n"))
+    assert line[1] in conda.read(path).requirements
 
 
 def test_columns_that_are_alike_cannot_be_told_apart(load: Load, tmp_path: Path) -> None:

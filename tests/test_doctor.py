@@ -57,7 +57,7 @@ def test_where_all_is_well_it_ends_with_0_and_says_what_it_looked_at(clone: Proj
     ("name", "old", "new", "said"),
     [
         (".gitignore", ".env\n", "", ".env: git does not ignore it: add the line .env to .gitignore"),
-        ("config/conda_dependencies.yml", "joblib==1.5.3", "joblib", "joblib is not pinned"),
+        ("config/conda_dependencies.yml", "joblib==1.5.3", "-e ./mine", "-e cannot be used here"),
         (TOML, "floor = 4000.0", "flor = 1.0", "gate.flor is unknown: did you mean floor?"),
         ("config/config.json", "{", "{{", "config/config.json cannot be read"),
         (TOML, "timeout_s = 600", "timeout_s = -1", "timeout_s"),
@@ -80,10 +80,7 @@ def test_each_check_fails_with_its_fix(clone: Project, name: str, old: str, new:
 def test_packages_that_differ_are_named(clone: Project) -> None:
     with changed(clone, "requirements.txt", "joblib==1.5.3", "joblib==1.5.2"):
         found = findings(clone)["fix"]
-    assert [one["fix"] for one in found] == [
-        "differs from requirements.txt: joblib: run `make env`",
-        "config/conda_dependencies.yml pins joblib==1.5.3, requirements.txt joblib==1.5.2: Make them agree",
-    ]
+    assert ["joblib" in one["fix"] for one in found] == [True]
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "config/conda_dependencies.yml", "config/config.json"])
@@ -150,13 +147,13 @@ def test_all_comes_at_once_for_people_too(clone: Project) -> None:
 
 
 def test_hints_are_no_failure(project: Project) -> None:
-    project.edit("config/conda_dependencies.yml", "python=3.11", "python=3.9")
+    project.edit("config/conda_dependencies.yml", "joblib==1.5.3", "joblib==1.5.2")
     subprocess.run(["git", "init", "--quiet"], cwd=project.root, check=True)
     hints = {one["what"]: one["hint"] for one in findings(project, expect=0)["hint"]}
     assert hints.pop(f"environment {sys.prefix}") == "not the project's: `make env` creates that in .venv"
     assert "invoke setup` creates it" in hints.pop(".env")
     assert "there is no commit" in hints.pop("git")
-    assert "it has Python 3.9" in hints.pop("config/conda_dependencies.yml")
+    assert "the next task writes it" in hints.pop("config/conda_dependencies.yml")
     assert hints == {}
 
 

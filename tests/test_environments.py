@@ -1,41 +1,38 @@
-"""`invoke train --on env`: training in a separate environment, built from config/conda_dependencies.yml."""
+"""The model's environment: locked from the conda file, built once for its content, and used by every step."""
 
 import importlib.metadata
 import json
-import os
 import re
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.light import MINOR, PACKAGE, conda_file, lighten, wheel
-from tests.support.project import ROOT, Env, Project, changed, error, eventually, processes, record, states, told
+from tests.support.project import Env, Project, changed, error, eventually, processes, record, states, told
 
 CONDA_FILE = "config/conda_dependencies.yml"
+LOCK = "config/conda_dependencies.lock"
 TOML = "config/release.toml"
 OURS = importlib.metadata.version(PACKAGE)
 
 
 class Light:
-    """A project with the light training."""
+    """A project with the light training, whose environments are its own."""
 
     def __init__(self, folder: Path) -> None:
         self.project = Project(folder / "project")
         self.wheels = folder / "wheels"
-        self.environment = lighten(self.project, self.wheels)
+        self.environment = lighten(self.project, self.wheels) | {"LOCAL_ENVIRONMENTS": ""}
 
     def train(self, *flags: str, expect: int = 0, env: Env | None = None) -> str:
         return self.project.invoke("train", *flags, expect=expect, env=self.environment | (env or {}))
 
-    def error(self, *flags: str, expect: int = 1, env: Env | None = None) -> str:
-        return error(
-            self.project, "train", "--on", "env", "--force", *flags, expect=expect, env=self.environment | (env or {})
-        )
+    def error(self, *flags: str, expect: int = 1) -> str:
+        return error(self.project, "train", "--force", *flags, expect=expect, env=self.environment)
 
     def environments(self) -> set[str]:
-        """Return the environments that are there, whole or not."""
+        """Return the environments that exist, complete or not."""
         return {path.name for path in self.project.root.glob(".workspace/environments/*/")}
 
 
@@ -43,142 +40,104 @@ class Light:
 def light(tmp_path_factory: pytest.TempPathFactory) -> Light:
     folder = tmp_path_factory.mktemp("light")
     (folder / "project").mkdir()
-    made = Light(folder)
-    made.train("--on", "env")
-    return made
+    light = Light(folder)
+    light.train()
+    return light
 
 
-def test_training_runs_in_its_own_environment_and_not_in_that_of_the_release(light: Light) -> None:
+@pytest.mark.parametrize("compute", ["local", "env"])
+def test_training_runs_in_the_models_environment_and_not_in_the_tools(light: Light, compute: str) -> None:
     assert OURS != "0.0.1"
-    assert f"| {PACKAGE} {OURS}" in light.train("--force")
-    assert f"| {PACKAGE} 0.0.1" in light.train("--on", "env", "--force")
-    with changed(light.project, TOML, 'compute = "local"', 'compute = "env"'):
-        assert f"| {PACKAGE} 0.0.1" in light.train("--force")
-        assert f"| {PACKAGE} {OURS}" in light.train("--on", "local", "--force")
+    assert f"| {PACKAGE} 0.0.1" in light.train("--on", compute, "--force")
+    assert record(light.project, "run_id.json")["compute"] == compute
 
 
 def test_an_environment_is_built_once_for_each_content(light: Light) -> None:
     before = light.environments()
-    assert "builds environment" not in light.train("--on", "env", "--force")
+    assert "builds environment" not in light.train("--force")
     wheel(light.wheels, "0.0.2")
-    with changed(light.project, CONDA_FILE, "0.0.1", "0.0.2"):
-        said = light.train("--on", "env")
+    lock = (light.project.root / LOCK).read_text()
+    with changed(light.project, LOCK, None, lock), changed(light.project, CONDA_FILE, "0.0.1", "0.0.2"):
+        said = light.train()
+        (new,) = light.environments() - before
+        assert re.search(rf"^{CONDA_FILE}: \d+ packages for Python {MINOR} are in {LOCK}$", said, re.MULTILINE)
+        assert f"builds environment {new}" in said
         assert f"| {PACKAGE} 0.0.2" in said
-        (made,) = light.environments() - before
-        assert f"| builds environment {made}" in said
-        assert record(light.project, "run_id.json")["environment"] == made
-    assert f"| {PACKAGE} 0.0.1" in light.train("--on", "env", "--force")
+        assert record(light.project, "run_id.json")["environment"] == new
+    assert "builds environment" not in light.train("--force")
 
 
-@pytest.mark.parametrize("line", ["no-such-package>=4.0", "no-such-package ~= 4.0 ; python_version > '3'"])
-def test_a_requirement_that_is_not_pinned_is_not_left_out(light: Light, line: str) -> None:
-    wheel(light.wheels, OURS)  # with which requirements.txt agrees
-    with changed(light.project, CONDA_FILE, None, conda_file([f"{PACKAGE}=={OURS}", line])):
-        assert "no-such-package" in light.error()
+def test_a_comment_in_the_file_changes_no_package(light: Light) -> None:
+    before = light.environments()
+    with changed(light.project, CONDA_FILE, "dependencies:", "dependencies:  # of the model"):
+        assert f"| {PACKAGE} 0.0.1" in light.train("--force")
+    light.train()
+    assert light.environments() == before
+
+
+def test_what_cannot_be_had_is_an_error_before_anything_is_trained(light: Light) -> None:
+    before = light.environments()
+    for line, named in ((f"{PACKAGE}==0.9", f"{PACKAGE}==0.9"), ("gunicorn==20.0", "gunicorn")):
+        with changed(light.project, CONDA_FILE, None, conda_file([line])):
+            message = light.error()
+            assert f"{CONDA_FILE}: its packages cannot be installed together" in message
+            assert named in message
+    assert light.environments() == before
 
 
 def test_where_a_run_trained_is_on_record_and_makes_nothing_stale(light: Light) -> None:
     light.train("--force")
     here = record(light.project, "run_id.json")
-    assert (here["compute"], here["environment"], here["host"]) == ("local", "", socket.gethostname())
+    assert (here["compute"], here["host"]) == ("local", socket.gethostname())
+    assert here["environment"] in light.environments()
+    assert here["python"].startswith(f"{MINOR}.")
     assert "fresh" in light.train("--on", "env")
     light.train("--on", "env", "--force")
     there = record(light.project, "run_id.json")
-    assert (there["compute"], there["host"]) == ("env", here["host"])
-    assert there["python"].startswith(f"{MINOR}.")
-    assert there["environment"] in light.environments()
     assert there["inputs"] == here["inputs"]
     assert there["outputs"] == here["outputs"]
-    with changed(light.project, TOML, 'compute = "local"', 'compute = "env"'):
-        assert states(light.project)["train"] == "fresh"
     (light.project.root / "artifacts/local/run_id.json").unlink()
     assert " on env: " in light.train()  # found again, and not trained
-    assert record(light.project, "run_id.json")["compute"] == "env"
+    assert states(light.project)["train"] == "fresh"
 
 
-def test_a_build_that_fails_tells_why_and_leaves_nothing(light: Light) -> None:
+def test_an_interrupted_build_is_built_again(light: Light) -> None:
     before = light.environments()
-    with changed(light.project, CONDA_FILE, None, conda_file([f"{PACKAGE}==0.9"])):
-        found = light.error()
-        assert "could not be built: uv failed with exit code 1" in found or "pip failed" in found
-        assert f"{PACKAGE}==0.9" in found
-        log = re.search(r"The log is (\S+)", found)
-        assert log
-        assert f"{PACKAGE}==0.9" in Path(log[1]).read_text()
-        assert told(light.project)["train"]["state"] == "failed"
-    assert light.environments() == before
+    wheel(light.wheels, "0.0.3")
+    lock = (light.project.root / LOCK).read_text()
+    with changed(light.project, LOCK, None, lock), changed(light.project, CONDA_FILE, "0.0.1", "0.0.3"):
+        light.train("--force")
+        (new,) = light.environments() - before
+        marker = light.project.root / ".workspace/environments" / new / "environment.json"
+        marker.unlink()  # how a build that was killed leaves it: the marker comes last
+        assert f"builds environment {new}" in light.train("--force")
+        assert marker.exists()
+    eventually(lambda: not processes(light.project))
 
 
-def test_an_interrupted_build_ends_and_is_made_anew(light: Light) -> None:
-    before = light.environments()
-    with (
-        changed(light.project, CONDA_FILE, "0.0.1", "0.0.3"),
-        socket.create_server(("127.0.0.1", 0)) as silent,
-    ):
-        silent.settimeout(60)
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        environment = light.environment | {"UV_FIND_LINKS": address, "PIP_FIND_LINKS": address}
-        with light.project.start("train", "--on", "env", "--force", env=environment) as process:
-            with silent.accept()[0]:  # by which it is in the midst of it
-                process.kill()
-                process.wait(60)
-            (left,) = light.environments() - before
-        eventually(lambda: not processes(light.project))
-        wheel(light.wheels, "0.0.3")
-        assert f"| builds environment {left}" in light.train("--on", "env", "--force")
-        assert f"| {PACKAGE} 0.0.3" in light.train("--on", "env", "--force")
-
-
-def test_an_environment_whose_python_is_gone_is_made_anew(light: Light) -> None:
-    light.train("--on", "env", "--force")
+def test_an_environment_whose_python_is_gone_is_built_again(light: Light) -> None:
+    light.train("--force")
     name = record(light.project, "run_id.json")["environment"]
     python = light.project.root / ".workspace/environments" / name / "bin/python"
     python.unlink()
     python.symlink_to("/nowhere/python")
-    assert f"| builds environment {name}" in light.train("--on", "env", "--force")
+    assert f"builds environment {name}" in light.train("--force")
 
 
 @pytest.mark.parametrize(
     ("content", "expect", "said"),
     [
         (conda_file([], python="3.2"), 1, "Python 3.2, which config/conda_dependencies.yml names, is not installed"),
-        (conda_file([]).replace(f"python={MINOR}", "python"), 2, "python is not pinned"),
-        ("dependencies: 3\n", 2, "is not a conda file with dependencies"),
-        (conda_file([], more="  - gxx=12"), 1, "needs conda packages, and neither conda, mamba nor micromamba"),
+        ("dependencies: 3\n", 2, "is not a conda file with a list of dependencies"),
+        (conda_file([], more="  - gxx=12"), 2, "gxx=12 is not a Python package"),
     ],
 )
-def test_what_this_machine_cannot_build_is_told(light: Light, content: str, expect: int, said: str) -> None:
+def test_what_this_machine_cannot_build_is_an_error(light: Light, content: str, expect: int, said: str) -> None:
     before = light.environments()
-    with changed(light.project, CONDA_FILE, None, content):
-        found = light.error(expect=expect)
-        assert said in found
-        with changed(light.project, TOML, 'compute = "local"', 'compute = "env"'):
-            assert said in light.project.invoke("setup", expect=2)
+    with changed(light.project, LOCK, None, ""), changed(light.project, CONDA_FILE, None, content):
+        assert said in light.error(expect=expect)
+        assert told(light.project)["train"]["state"] == "stale"
     assert light.environments() == before
-
-
-CONDA = """#!/bin/sh
-# Stands in for micromamba: makes the environment that it is asked for, of Python alone.
-echo "asked for $*"
-while [ "$1" != --prefix ]; do shift; done
-cp "$4" {noted}
-exec {python} -m venv --without-pip "$2"
-"""
-
-
-def test_conda_makes_the_environment_where_the_file_needs_its_packages(light: Light, tmp_path: Path) -> None:
-    text = conda_file([f"{PACKAGE}==0.0.1"], more="  - gxx=12")
-    program = tmp_path / "micromamba"
-    python = Path(os.path.realpath(subprocess.check_output(["which", "python3"], text=True).strip()))
-    program.write_text(CONDA.format(noted=tmp_path / "noted.yml", python=python))
-    program.chmod(0o755)
-    light.project.edit("model/train.py", f'importlib.metadata.version("{PACKAGE}")', "sys.prefix")
-    with changed(light.project, CONDA_FILE, None, text):
-        said = light.train("--on", "env", env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
-        made = record(light.project, "run_id.json")["environment"]
-    assert f"| {PACKAGE} {light.project.root}/.workspace/environments/{made}" in said
-    assert (tmp_path / "noted.yml").read_text() == text
-    light.project.edit("model/train.py", "sys.prefix", f'importlib.metadata.version("{PACKAGE}")')
 
 
 @pytest.mark.parametrize("compute", ["cluster", "moon"])
@@ -188,25 +147,27 @@ def test_a_compute_that_the_platform_does_not_have_is_told(light: Light, compute
 
 
 def test_environments_can_be_removed(light: Light) -> None:
-    light.train("--on", "env", "--force")
-    made = record(light.project, "run_id.json")["environment"]
-    light.project.invoke("destroy", "--kind", "compute", "--name", made, "--yes")
-    assert made not in light.environments()
-    assert not list(light.project.root.glob(f".workspace/environments/{made}*"))
-    assert f"| builds environment {made}" in light.train("--on", "env", "--force")
+    light.train("--force")
+    name = record(light.project, "run_id.json")["environment"]
+    light.project.invoke("destroy", "--kind", "compute", "--name", name, "--yes", env=light.environment)
+    assert name not in light.environments()
+    assert not list(light.project.root.glob(f".workspace/environments/{name}*"))
+    assert f"builds environment {name}" in light.train("--force")
 
 
 @pytest.mark.slow
-def test_a_release_goes_on_from_what_trained_in_an_environment(project: Project) -> None:
-    said = project.invoke("train", "--on", "env")
-    assert "| alpha 0.05, 353 rows" in said
+def test_the_service_has_the_locked_packages_and_none_of_the_tools(project: Project) -> None:
+    seen = project.root / "packages.json"
+    with (project.root / "service/score.py").open("a") as file:
+        file.write(
+            "\nimport importlib.metadata, json\n"
+            f"with open({str(seen)!r}, 'w') as file:\n"
+            "    json.dump([each.name for each in importlib.metadata.distributions()], file)\n"
+        )
     project.invoke("release")
-    run = record(project, "run_id.json")
-    assert run["compute"] == "env"
-    assert set(states(project).values()) == {"fresh"}
+    packages = set(json.loads(seen.read_text()))
+    assert {"scikit-learn", "gunicorn"} <= packages
+    assert not packages & {"invoke", "msgspec", "azureml-core", "docker"}
     traced = json.loads(project.invoke("trace", "--format", "json"))["run"]["facts"]
-    assert (traced["where"], traced["host"], traced["environment"]) == ("env", run["host"], run["environment"])
-    built = project.root / ".workspace/environments" / run["environment"] / "environment.json"
-    packages = json.loads(built.read_text())["packages"]
-    pinned = dict(re.findall(r"^ +- ([\w-]+)==(\S+)$", (ROOT / CONDA_FILE).read_text(), re.MULTILINE))
-    assert pinned.items() <= packages.items()
+    run = record(project, "run_id.json")
+    assert (traced["where"], traced["host"], traced["environment"]) == ("local", run["host"], run["environment"])

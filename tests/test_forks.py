@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lib.forks.client import CallError, Forks
+from tests.support.ground import forks_of
 from tests.support.project import Project, eventually
 
 pytestmark = pytest.mark.quick
@@ -46,9 +47,9 @@ def wait_with(channel, note): wait(note)
 ASKING = """
 import sys
 from pathlib import Path
-from lib.forks.client import Forks
 from model.calls import wait
-Forks(Path(sys.argv[1]), Path("killed.log")).call(wait, note=sys.argv[2])
+from tests.support.ground import forks_of
+forks_of(Path(sys.argv[1]), Path("killed.log")).call(wait, note=sys.argv[2])
 """
 
 
@@ -78,7 +79,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     (root / "model" / "helper.py").write_text("raise SystemError('nobody may import this ahead of time')\n")
     (root / "model" / "half.py").write_text("import this is not Python")
     (root / "service" / "score.py").write_text("from wave import Wave_read\n")
-    with Forks(root, root / "log.txt") as forks:
+    with forks_of(root, root / "log.txt") as forks:
         yield forks
 
 
@@ -156,12 +157,12 @@ def test_a_fork_ends_when_the_process_that_called_is_killed(forks: Forks, tmp_pa
 
 def test_called_code_sees_no_keys(tmp_path: Path, forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCORING_KEY_PRIMARY", "k" * 32)
-    with Forks(forks.root, tmp_path / "log.txt") as other:
+    with forks_of(forks.root, tmp_path / "log.txt") as other:
         assert other.call(function("model.calls:secrets")) == []
 
 
 def test_a_process_that_has_died_is_a_call_error(tmp_path: Path, forks: Forks) -> None:
-    with Forks(forks.root, tmp_path / "log.txt") as other:
+    with forks_of(forks.root, tmp_path / "log.txt") as other:
         other.warm()
         note = tmp_path / "note"
         with contextlib.closing(

@@ -16,6 +16,7 @@ from tests.support.project import (
     RECORDS,
     STEPS,
     Project,
+    clean_environment,
     key,
     only_the_services_run,
     record,
@@ -158,7 +159,9 @@ def test_on_a_terminal_a_running_step_is_replaced_by_its_result(released: Projec
     command = [sys.executable, "-m", "invoke", "test", "--force"]
     with (
         os.fdopen(ours, "rb", buffering=0) as terminal,
-        subprocess.Popen(command, cwd=released.root, stdin=theirs, stdout=theirs, stderr=theirs),
+        subprocess.Popen(
+            command, cwd=released.root, env=clean_environment(), stdin=theirs, stdout=theirs, stderr=theirs
+        ),
     ):
         os.close(theirs)
         told = b""

@@ -40,7 +40,7 @@ def test_the_same_commit_gives_the_same_image_whatever_git_does_with_line_ends(t
     git(tmp_path, "clone", "--quiet", "--config", "core.autocrlf=true", origin, clone)
 
     assert contents(clone) == contents(origin)
-    assert assemble(clone, model).digest == assemble(origin, model).digest
+    assert assemble(clone, model, "", "base").digest == assemble(origin, model, "", "base").digest
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -26,7 +26,7 @@ from lib.platforms.base import KEY_NAMES, Deployment, KeyName, Resource
 from lib.settings import AciContainer, LocalService, Service
 from lib.webservice import Client, identity
 from tests.support.ground import BROKEN, Ground
-from tests.support.project import LIMIT_S, Env, eventually, free_port
+from tests.support.project import ENVIRONMENTS, LIMIT_S, Env, eventually, free_port
 from tests.support.services import Load, bearer, keys, rows, url
 
 pytestmark = [
@@ -55,10 +55,12 @@ import sys
 from pathlib import Path
 import msgspec
 from lib import platforms, settings
+from lib.environment.model import ModelEnvironment
 from lib.forks.client import Forks
 from lib.platforms.base import Deployment
 root = Path(sys.argv[1])
-with Forks(root, root / "interpreter.log") as forks:
+environment = ModelEnvironment(root, Path(sys.argv[2]), print)
+with Forks(root, root / "interpreter.log", environment) as forks:
     asked = msgspec.json.decode(sys.stdin.buffer.readline(), type=Deployment)
     print(platforms.connect(settings.load(root), forks).services.deploy(asked), flush=True)
     sys.stdin.read()
@@ -447,7 +449,7 @@ class TestLiving:
 def deploying(ground: Ground, deployment: Deployment, env: Env | None = None) -> Iterator["subprocess.Popen[str]"]:
     """Deploy in a process of its own, which lives until the block ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", DEPLOY, str(ground.root)],
+        [sys.executable, "-c", DEPLOY, str(ground.root), str(ENVIRONMENTS)],
         cwd=ground.root,
         env=os.environ | (env or {}),
         stdin=subprocess.PIPE,

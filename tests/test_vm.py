@@ -16,8 +16,8 @@ import pytest
 
 from lib import platforms, settings
 from lib.files import source_files
-from lib.forks.client import Forks
 from lib.platforms.base import Job
+from tests.support.ground import forks_of
 from tests.support.invocation import Process
 from tests.support.light import MINOR, PACKAGE, WAITS, conda_file, lighten
 from tests.support.machine import missing, needed
@@ -474,7 +474,7 @@ def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Pat
     (light.project.root / ".env").write_text("".join(f"{name}={value}\n" for name, value in light.environment.items()))
     (light.project.root / ".env").chmod(0o600)
     loaded = settings.load(light.project.root)
-    platform = platforms.connect(loaded, Forks(light.project.root, tmp_path / "log"))
+    platform = platforms.connect(loaded, forks_of(light.project.root, tmp_path / "log"))
     job = Job(experiment="e", compute="vm", parameters={}, fingerprint="f", commit="", timeout_s=60, data=data)
     with changed(
         light.project,

@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 
+from lib.environment import lock
 from lib.errors import ReleaseError
 from lib.explain.serving import Serving
 from lib.files import digest_file
 from lib.git import DIRTY, git, names_of
+from lib.image.assemble import REQUIREMENTS
 from lib.platforms.base import ModelVersion
 from lib.platforms.outputs import read_data
 from lib.release import lineage
@@ -114,10 +116,8 @@ def _environment(serving: Serving) -> Link:
     link = Link(link="environment", id="")
     if serving.content and (serving.content / conda.NAME).is_file():
         link.id = digest_file(serving.content / conda.NAME)
-        try:
-            link.facts["packages"] = conda.pins(serving.content / conda.NAME)
-        except ReleaseError as error:
-            link.faults.append(str(error).splitlines()[0])
+        packages = lock.parse((serving.content / REQUIREMENTS).read_text()).model
+        link.facts["packages"] = dict(line.partition(" ;")[0].split("==") for line in packages if "==" in line)
     trained_with = lineage.inputs_of(serving.model.tags).get(conda.PATH, "") if serving.model else ""
     if trained_with:
         same = f"sha256:{link.id}".startswith(trained_with)  # tags have shortened digests

@@ -1,4 +1,4 @@
-"""A process that imports the packages of model/ and service/ once, then forks for each call.
+"""A process in the model's environment that imports the packages of model/ and service/ once, then forks for each call.
 
 Most of a release's time is spent importing libraries. This process imports them once, on another core, while the
 training runs; each call still runs in a separate process. A fork ends when the process that called it ends, even if
@@ -10,11 +10,12 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from lib.environment.lock import Lock
+from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError
 from lib.settings import SECRETS
 
@@ -35,12 +36,14 @@ class Forks:
     `limit_s` is how long a call may take. Leaving the `with` block ends the process.
     """
 
-    def __init__(self, root: Path, log: Path) -> None:
+    def __init__(self, root: Path, log: Path, environment: ModelEnvironment) -> None:
         self.root = root
         self.log = log
+        self.environment = environment
         self.limit_s = LIMIT_S
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
+        self._others: dict[str, Forks] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -78,8 +81,18 @@ class Forks:
         """
         return self._send(_name(function), log, env, True, args, kwargs)
 
+    def of(self, locked: Lock) -> "Forks":
+        """Return forks in the environment of a lock: these, or others that end with these."""
+        if self.environment.has(locked):
+            return self
+        if locked.digest not in self._others:
+            self._others[locked.digest] = Forks(self.root, self.log, self.environment.of(locked))
+        return self._others[locked.digest]
+
     def close(self) -> None:
         """End the process, and wait until it has ended."""
+        for forks in self._others.values():
+            forks.close()
         if self._requests and self._process:
             self._requests.close()
             self._process.kill()
@@ -93,7 +106,7 @@ class Forks:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with theirs, self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "lib.forks.server", str(theirs.fileno())],
+                    [self.environment.python(), "-m", "lib.forks.server", str(theirs.fileno())],
                     cwd=self.root,
                     env=environ_without_secrets(),
                     pass_fds=[theirs.fileno()],

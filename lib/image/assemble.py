@@ -36,8 +36,11 @@ class Image:
             path.write_bytes(content)
 
 
-def assemble(root: Path, model: Path, base: str = BASE) -> Image:
-    """Assemble the image of a model. Raises ReleaseError if a part is missing, or a package is not pinned."""
+def assemble(root: Path, model: Path, requirements: str, base: str) -> Image:
+    """Assemble the image of a model on a base; `requirements` are its locked packages, for pip.
+
+    Raises ReleaseError if service/score.py is missing.
+    """
     service = root / "service"
     if not (service / "score.py").is_file():
         raise ReleaseError("service/score.py is missing: it must define init() and run()")
@@ -46,10 +49,13 @@ def assemble(root: Path, model: Path, base: str = BASE) -> Image:
     contents[PACKAGES_DOCKERFILE] = f"ARG BASE={base}\n".encode() + (HERE / PACKAGES_DOCKERFILE).read_bytes()
     contents[MODEL_PATH] = model.read_bytes()
     contents[conda.NAME] = (root / conda.PATH).read_bytes()
-    contents[REQUIREMENTS] = conda.with_dependencies(
-        conda.pins(root / conda.PATH), (root / "requirements.txt").read_text()
-    ).encode()
+    contents[REQUIREMENTS] = requirements.encode()
     return Image(contents)
+
+
+def base_of(folder: Path) -> str:
+    """Return the base that an image was assembled on."""
+    return (folder / PACKAGES_DOCKERFILE).read_text().partition("\n")[0].removeprefix("ARG BASE=")
 
 
 def require_intact(folder: Path, image: str) -> None:

@@ -2,7 +2,6 @@
 
 import http
 import subprocess
-import sys
 from pathlib import Path
 
 from lib.errors import ReleaseError
@@ -29,7 +28,12 @@ def by_model(context: Context, version: int, file: Path) -> str:
     """Score a file by a model version, with service/score.py but without a service."""
     _read(file)  # a missing file is reported before the model is downloaded
     script = context.settings.root / "service" / "score.py"
-    command = [sys.executable, str(script), str(file.resolve()), str(context.platform.models.file(version))]
+    command = [
+        context.forks.environment.python(),
+        str(script),
+        str(file.resolve()),
+        str(context.platform.models.file(version)),
+    ]
     process = subprocess.run(command, env=environ_without_secrets(), capture_output=True, text=True, check=False)
     if process.returncode:
         raise ReleaseError(f"{script.name} failed: {process.stderr.strip().splitlines()[-1]}")

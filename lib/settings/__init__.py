@@ -53,6 +53,11 @@ class Settings(Struct, frozen=True):
         return self.root / self.env.local_workspace
 
     @property
+    def environments(self) -> Path:
+        """The folder of the models' environments on this machine; several projects may share one."""
+        return self.root / self.env.local_environments if self.env.local_environments else self.folder / "environments"
+
+    @property
     def records(self) -> Path:
         """The folder of this platform's records."""
         return self.root / "artifacts" / self.env.platform

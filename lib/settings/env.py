@@ -21,6 +21,7 @@ class Env(Struct, frozen=True):
 
     platform: Literal["local", "azureml"] = "local"
     local_workspace: str = ".workspace"
+    local_environments: str = ""
     scoring_key_primary: Secret | None = None
     scoring_key_secondary: Secret | None = None
     registry_user: str | None = None

@@ -14,7 +14,10 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Above0 = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 Reference = Annotated[
-    str, msgspec.Meta(pattern=r"^([a-z0-9][a-z0-9._:/@-]*)?$", description="an image reference, as for docker pull")
+    str,
+    msgspec.Meta(
+        pattern=r"^([a-z0-9]([a-z0-9._:/@-]|\{python\})*)?$", description="an image reference, as for docker pull"
+    ),
 ]
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 

@@ -104,7 +104,7 @@ class Services(Struct, frozen=True):
 class ImageSettings(Struct, frozen=True):
     """The base of container images, and the registry that they are pushed to; without one, the engine keeps them."""
 
-    base: Reference = "docker.io/library/python:3.11-slim"
+    base: Reference = "docker.io/library/python:{python}-slim"
     registry: Reference = ""
     build_timeout_s: Above0 = 1800
 

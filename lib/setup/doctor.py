@@ -1,17 +1,17 @@
 """`invoke doctor`: check everything that a release needs, and change nothing. Each problem comes with its fix."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lib import platforms
+from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError, SettingsError
 from lib.forks.client import Forks
 from lib.platforms.base import Finding
 from lib.settings import conda, load
 from lib.setup import unit
-from lib.setup.machine import disk, packages, python, python_of_image, uv
-from lib.setup.project import agreement, commit, dotenv, dotenv_ignored, scripts
+from lib.setup.machine import disk, packages, python, uv
+from lib.setup.project import commit, dotenv, dotenv_ignored, locked_packages, scripts
 
 
 def check(root: Path) -> Iterator[Finding]:
@@ -39,9 +39,11 @@ def _packages(root: Path) -> Iterator[Finding]:
     yield from (Finding(what=name, fix=f"it is missing: git checkout {name}") for name in absent)
     if not absent:
         yield packages(root)
-        yield agreement(root)
-        with contextlib.suppress(SettingsError):  # agreement() has reported it
-            yield python_of_image(root)
+        yield locked_packages(root)
+
+
+def _ignore(_line: str) -> None:
+    """Report nothing: doctor builds no environment."""
 
 
 def _settings(root: Path) -> Iterator[Finding]:
@@ -54,7 +56,8 @@ def _settings(root: Path) -> Iterator[Finding]:
     yield Finding(what="settings of config/ and .env")
     if settings.env.platform == "local":
         yield from unit.check(root, settings)
-    with Forks(root, settings.records / "interpreter.log") as forks:
+    environment = ModelEnvironment(root, settings.environments, _ignore)
+    with Forks(root, settings.records / "interpreter.log", environment) as forks:
         try:
             yield from platforms.connect(settings, forks).check()
         except ReleaseError as error:

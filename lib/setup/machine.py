@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lib.files import read_text
 from lib.platforms.base import Finding
-from lib.settings import conda
 
 PYTHONS = ((3, 11), (3, 13))
 FREE_BYTES = 500 << 20
@@ -53,16 +52,6 @@ def uv() -> Finding:
     except (OSError, subprocess.CalledProcessError) as error:
         return Finding(what="uv", fix=f"{program} does not start ({type(error).__name__}): run `make env`")
     return Finding(what=" ".join(process.stdout.split()[:2]))
-
-
-def python_of_image(root: Path) -> Finding:
-    """Compare this Python with the version that images and other machines use."""
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    there = ".".join(conda.read(root / conda.PATH).python.split(".")[:2])
-    if there in ("", here):
-        return Finding(what=f"Python {here} here and in {conda.PATH}")
-    hint = f"it has Python {there}, this is {here}: images would load the model with another Python than trained it"
-    return Finding(what=conda.PATH, hint=hint)
 
 
 def disk(root: Path) -> Finding:

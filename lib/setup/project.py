@@ -4,6 +4,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.environment import building, lock
 from lib.errors import ReleaseError
 from lib.git import git
 from lib.platforms.base import Finding
@@ -42,13 +43,18 @@ def commit(root: Path) -> Finding:
     return Finding(what=f"git: commit {head}" + (f" and {changes} changed files" if changes else ""))
 
 
-def agreement(root: Path) -> Finding:
-    """Check that the conda file and requirements.txt have the same versions."""
+def locked_packages(root: Path) -> Finding:
+    """Check that the model's packages are locked as the conda file asks for them, and that its Python is here."""
     try:
-        conda.with_dependencies(conda.pins(root / conda.PATH), (root / "requirements.txt").read_text())
+        file = conda.read(root / conda.PATH)
     except ReleaseError as error:
-        return Finding(what=conda.PATH, fix=str(error).replace("\n", ": "))
-    return Finding(what=f"{conda.PATH} agrees with requirements.txt")
+        return Finding(what=conda.PATH, fix=str(error).replace(f"{conda.PATH}: ", "").replace("\n", "; "))
+    locked = lock.read(root)
+    if locked is None:
+        return Finding(what=conda.PATH, hint=f"{lock.PATH} is not of today's content: the next task writes it")
+    packages = f"{len(locked.packages)} packages for Python {locked.python}"
+    missing = building.check({"python": locked.python})
+    return Finding(what=f"{conda.PATH}: {packages}{'' if file.python else ', as for this tool'}", fix=missing)
 
 
 def scripts(root: Path) -> Iterator[Finding]:

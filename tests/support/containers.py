@@ -46,7 +46,7 @@ class Engine:
     def use(self, project: Project) -> Project:
         """Let a project's releases run in containers."""
         project.edit("config/release.toml", 'engine = "process"', f'engine = "container"\nbalancer = "{self.balancer}"')
-        project.edit("config/release.toml", "docker.io/library/python:3.11-slim", self.base)
+        project.edit("config/release.toml", "docker.io/library/python:{python}-slim", self.base)
         return project
 
 

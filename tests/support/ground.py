@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from lib import platforms, settings
+from lib.environment.model import ModelEnvironment
 from lib.forks import evaluation
 from lib.forks.client import Forks
 from lib.image.assemble import assemble
@@ -18,13 +19,18 @@ from lib.platforms.base import Build, Deployment, Job, ModelVersion, Platform, R
 from lib.settings import Service
 from lib.webservice import Client, identity, identity_mismatch
 from tests.azure.loopback import LoopbackAzure
-from tests.support.project import Project
+from tests.support.project import ENVIRONMENTS, Project
 
 BROKEN = "\ndef init():\n    raise RuntimeError('this score.py is broken')\n"
 
 
 def quietly(_line: str) -> None:
     """Take a line of a training's log, or of a build's, and show it to nobody."""
+
+
+def forks_of(root: Path, log: Path) -> Forks:
+    """Return forks in the environment of a project's model."""
+    return Forks(root, log, ModelEnvironment(root, ENVIRONMENTS, quietly))
 
 
 class Ground:
@@ -37,7 +43,7 @@ class Ground:
         self.prepare(project)
         (root / ".env").write_text(f"PLATFORM={platform}\n")
         self.settings = settings.load(root)
-        self.forks = Forks(root, root / "interpreter.log")
+        self.forks = forks_of(root, root / "interpreter.log")
         self.forks.warm()
         self.connected: list[Any] = []
         self.platform = self.connect()
@@ -76,7 +82,8 @@ class Ground:
         original = score.read_text()
         score.write_text(original + more)
         try:
-            made = assemble(self.root, self.platform.models.file(version), self.settings.release.image.base)
+            base = self.settings.release.image.base.replace("{python}", "3.11")
+            made = assemble(self.root, self.platform.models.file(version), self.forks.environment.lock.text, base)
         finally:
             score.write_text(original)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""A training that needs one package of a few lines: its environment is built in no time, without a network."""
+"""A training that needs one package of a few lines: its environment is built in no time."""
 
 import sys
 import zipfile
@@ -29,12 +29,7 @@ def lighten(project: Project, wheels: Path, version: str = "0.0.1", more: str = 
     (project.root / "model/train.py").write_text(TRAIN.format(package=PACKAGE, more=more))
     (project.root / "config/conda_dependencies.yml").write_text(conda_file([f"{PACKAGE}=={version}"]))
     wheel(wheels, version)
-    return {
-        "UV_FIND_LINKS": str(wheels),
-        "UV_NO_INDEX": "true",
-        "PIP_FIND_LINKS": str(wheels),
-        "PIP_NO_INDEX": "true",
-    }
+    return {"UV_FIND_LINKS": str(wheels), "PIP_FIND_LINKS": str(wheels)}
 
 
 def conda_file(pip: list[str], python: str = MINOR, more: str = "") -> str:

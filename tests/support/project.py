@@ -30,6 +30,8 @@ Env = dict[str, str]
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["tasks.py", "lib", "config", "model", "service", "requirements.txt", ".env.example", ".gitignore"]
 LIMIT_S = 300
+# The models' environments, which all tests share: most projects have the same packages.
+ENVIRONMENTS = Path(sys.prefix) / "model-environments"
 SETTINGS = ("SCORING_", "PLATFORM", "LOCAL_", "AZURE_", "VM_", "GITHUB_", "TF_BUILD", "SYSTEM_", "BUILD_")
 STEPS = ["train", "evaluate", "register", "image", "aci", "aci_test", "aks", "test"]
 RECORDS = [
@@ -149,7 +151,8 @@ def free_port() -> int:
 
 def clean_environment() -> dict[str, str]:
     """Return the environment without settings of a release."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    return own | {"LOCAL_ENVIRONMENTS": str(ENVIRONMENTS)}
 
 
 def told(project: Project) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from azureml.core.model import InferenceConfig, ModelPackage
 
 from lib.errors import ReleaseError
 from lib.files import digest_file
-from lib.image.assemble import require_intact
+from lib.image.assemble import REQUIREMENTS, require_intact
 from lib.image.intact import MODEL_PATH
 from lib.platforms.azureml import environments
 from lib.platforms.azureml.models import Models
@@ -24,7 +24,6 @@ from lib.platforms.azureml.ownership import Ownership
 from lib.platforms.azureml.retry import is_transient, limited, pause_s, retrying, retrying_quietly, translated
 from lib.platforms.azureml.workspace import Connection
 from lib.platforms.base import Build, Tell
-from lib.settings import conda
 
 LOG_LINES = 12
 POLL_S = 2.0
@@ -96,7 +95,7 @@ class Images:
 
     def inference(self, folder: Path, variables: dict[str, str]) -> InferenceConfig:
         """Return the SDK's description of how an image's content serves; `variables` are its environment variables."""
-        specification = environments.for_scoring(self._models.name, folder / conda.NAME)
+        specification = environments.for_scoring(self._models.name, (folder / REQUIREMENTS).read_text())
         environment: Environment = environments.registered(self._connection.get_or_create(), specification)
         environment.environment_variables = dict(variables)
         return InferenceConfig("score.py", source_directory=str(folder / "service"), environment=environment)

@@ -40,7 +40,7 @@ class AzuremlPlatform:
     stop_deletes = True  # an Azure ML service either serves or does not exist
     committed_only = True
 
-    def __init__(self, settings: Settings, _forks: Forks) -> None:
+    def __init__(self, settings: Settings, forks: Forks) -> None:
         os.environ["AZUREML_CURRENT_CLOUD"] = settings.env.azureml_current_cloud  # the SDK reads it nowhere else
         logging.getLogger("azureml").setLevel(logging.CRITICAL)  # the SDK raises what it logs
         self._settings = settings
@@ -49,7 +49,7 @@ class AzuremlPlatform:
         model = settings.release.model
         ownership = Ownership(settings)
         self._connection = Connection(settings)
-        self.runs = Runs(self._connection, settings, blobs)
+        self.runs = Runs(self._connection, settings, blobs, forks.environment)
         self.models = Models(self._connection, model.name, model.description, blobs, self.runs, ownership)
         timeout_s = settings.release.azureml.build_timeout_s
         self.images = Images(self._connection, self.models, ownership, cache / "images", timeout_s)

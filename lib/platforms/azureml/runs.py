@@ -18,6 +18,7 @@ import requests
 from azureml.core import Experiment, ScriptRunConfig
 from azureml.core import Run as AzureRun
 
+from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError
 from lib.files import source_files
 from lib.platforms.azureml import computes, environments
@@ -39,8 +40,9 @@ DATA_FOLDER = "data"  # the folder of a run's snapshot that holds the training f
 class Runs:
     """The runs of one experiment. A completed run counts once its tag `outputs` names the digests of its outputs."""
 
-    def __init__(self, connection: Connection, settings: Settings, blobs: Blobs) -> None:
+    def __init__(self, connection: Connection, settings: Settings, blobs: Blobs, environment: ModelEnvironment) -> None:
         self._connection = connection
+        self._environment = environment
         self._settings = settings
         self._blobs = blobs
         self._experiment: Experiment | None = None
@@ -100,14 +102,15 @@ class Runs:
         """Submit a snapshot of model/ to the job's compute."""
         workspace, settings = self._connection.get_or_create(), self._settings
         conda_file = settings.root / "config/conda_dependencies.yml"
-        specification = environments.for_training(settings.release.model.name, conda_file, job.compute)
+        name = settings.release.model.name
+        specification = environments.for_training(name, conda_file, job.compute, self._environment)
         environment = environments.registered(workspace, specification)
         here = job.compute in ("local", "env")
         target: Any = "local" if here else computes.training_target(workspace, settings, job.compute)
         place = Place(
             compute=job.compute,
             host=platform.node() if here else target.name,
-            python=environments.python_version(specification),
+            python=environments.python_version(specification, self._environment),
             environment="" if job.compute == "local" else f"{specification.name}:{specification.version}",
         )
         tags = {"fingerprint": job.fingerprint, "commit": job.commit, "place": msgspec.json.encode(place).decode()}

@@ -46,7 +46,7 @@ class LocalPlatform:
         self._forks = forks
         self._folder = settings.folder
         self._store = Store(self._folder / "workspace.db")
-        self._computes = Computes(settings, self._store)
+        self._computes = Computes(settings, self._store, forks.environment)
         blobs = Blobs(self._folder / "files")
         keys = Keys(self._folder / "keys", settings.env)
         self.runs = Runs(self._folder / "runs", self._store, blobs, self._computes)

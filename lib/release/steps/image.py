@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from lib.environment import lock
 from lib.errors import ReleaseError
 from lib.forks import evaluation, rehearsal
 from lib.forks.client import CallError
@@ -12,7 +13,7 @@ from lib.platforms.base import Build
 from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import ImageRecord, ModelRecord
 from lib.release.steps.step import Context, Step
-from lib.settings import conda
+from lib.settings import Settings, conda
 from lib.webservice import predictions_equal
 
 
@@ -25,9 +26,9 @@ class BuildImage(Step[ImageRecord]):
     def inputs(self, context: Context) -> Fingerprint:
         """Return service/, the packages, the base image, and what only this platform uses; see Step."""
         settings = context.settings
-        inputs = of_files(settings.root, "service", conda.PATH)
+        inputs = of_files(settings.root, "service", conda.PATH, lock.PATH)
         inputs |= of_settings("limits", test_rows=settings.release.limits.test_rows)
-        inputs |= of_settings("image", base=settings.release.image.base)
+        inputs |= of_settings("image", base=_base(settings))
         for section, of_platform in context.platform.images.settings().items():
             inputs |= of_settings(section, **of_platform)
         return inputs
@@ -47,7 +48,7 @@ class BuildImage(Step[ImageRecord]):
             holdout=str(platform.runs.output(model.run_id, "holdout.json")),
             count=context.settings.release.limits.test_rows,
         )
-        image = assemble(root, model_file, context.settings.release.image.base)
+        image = assemble(root, model_file, context.forks.environment.lock.text, _base(context.settings))
         location = platform.images.find(image.digest)
         if not location:
             with tempfile.TemporaryDirectory() as folder:
@@ -83,3 +84,8 @@ def _rehearse(context: Context, folder: str, expectation: Expectation) -> None:
             f"service/score.py predicts {prediction}, but the model predicts {expectation['predictions'][0]}\n"
             "Does score.py change the rows before it passes them to the model?"
         )
+
+
+def _base(settings: Settings) -> str:
+    """Return the base of a container image, with the version of the model's Python."""
+    return settings.release.image.base.replace("{python}", lock.python_minor(settings.root))

@@ -1,11 +1,11 @@
 """Train: run model/train.py, unless the platform has a run with the same inputs."""
 
 import re
-import sys
 from pathlib import Path
 
 import msgspec
 
+from lib.environment import lock
 from lib.errors import SettingsError
 from lib.files import digest, digest_large, source_files
 from lib.platforms.base import Job, Run
@@ -27,11 +27,11 @@ class Train(Step[RunRecord]):
         The compute is not among them: the same inputs give the same model on every machine.
         """
         parameters = of_settings("train.parameters", **context.settings.release.train.parameters)
-        python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-        files = of_files(context.settings.root, "model", conda.PATH)
-        if not _imports_evaluation(context.settings.root):
+        root = context.settings.root
+        files = of_files(root, "model", conda.PATH)
+        if not _imports_evaluation(root):
             files.pop(SCORING, None)
-        return files | _data_file(context.settings) | parameters | python
+        return files | _packages(root) | _data_file(context.settings) | parameters
 
     def missing(self, context: Context, record: RunRecord) -> str:
         """Look for the run; see Step."""
@@ -57,6 +57,13 @@ def _imports_evaluation(root: Path) -> bool:
     """Return whether a training depends on model/evaluation.py: if not, a change of it makes only evaluate stale."""
     files = [path for path in source_files(root / "model") if path.suffix == ".py" and path.name != "evaluation.py"]
     return any(re.search(r"^\s*(import|from)\b.*\bevaluation\b", path.read_text(), re.MULTILINE) for path in files)
+
+
+def _packages(root: Path) -> Fingerprint:
+    """Fingerprint the model's Python and packages. A lock that is not of today's conda file counts as missing."""
+    locked = lock.read(root)
+    digest_of_packages = f"{FILE}{locked.model_digest}" if locked else NOT_THERE
+    return {lock.PATH: digest_of_packages, "python": lock.python_minor(root)}
 
 
 def _data_file(settings: Settings) -> Fingerprint:

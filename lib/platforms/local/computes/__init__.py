@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError
 from lib.platforms.base import Ask, Finding, Job, Place, Resource, Tell
 from lib.platforms.local.computes import training
@@ -19,7 +20,8 @@ WHERE = ("vm_host", "vm_user", "vm_ssh_port", "vm_folder")  # identifies our fol
 class Computes:
     """The computes of one workspace. Their modules are imported late: a training on this machine needs none of them."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, environment: ModelEnvironment) -> None:
+        self.environment = environment
         self.root = settings.root
         self.env = settings.env
         self.compute = settings.release.train.compute
@@ -38,7 +40,8 @@ class Computes:
 
     def _look_here(self) -> str:
         """Return which programs build an environment here. Raises ReleaseError if one is missing."""
-        from lib.platforms.local.computes import building, environments
+        from lib.environment import building
+        from lib.platforms.local.computes import environments
 
         requirements = environments.read(self.root).plain
         if problem := building.check(requirements):
@@ -70,14 +73,9 @@ class Computes:
 
             return vm.train(self.root, self.env, self.store.id, job, folder, tell, reached=self._record_machine)
         script, arguments = self.root / "model" / "train.py", job.arguments(job.data)
-        if job.compute == "env":
-            from lib.platforms.local.computes import environments
-
-            environment = environments.ready(self.root, self.environments, tell)
-            training.train(script, arguments, folder, job.timeout_s, tell, environment.interpreter)
-            return Place(compute="env", host=platform.node(), python=environment.python, environment=environment.digest)
-        training.train(script, arguments, folder, job.timeout_s, tell)
-        return Place(compute="local", host=platform.node(), python=platform.python_version())
+        training.train(script, arguments, folder, job.timeout_s, tell, self.environment.python())
+        python, environment = self.environment.python_version(), self.environment.lock.digest
+        return Place(compute=job.compute, host=platform.node(), python=python, environment=environment)
 
     def resources(self) -> list[Resource]:
         """List the environments here, and the recorded machines."""

@@ -13,14 +13,11 @@ from lib.image.assemble import PACKAGES_DOCKERFILE, REQUIREMENTS
 from lib.image.intact import MANIFEST, file_digests
 from lib.platforms.local.containers import wheels
 from lib.platforms.local.containers.engine import WORKSPACE, Engine, explained, failed
-from lib.settings import conda
 
 
 def environment_key(bundle: Path) -> str:
     """Return the digest of an environment: its base, its packages, and how they are installed."""
-    return digest(b"".join((bundle / name).read_bytes() for name in (PACKAGES_DOCKERFILE, REQUIREMENTS, conda.NAME)))[
-        :16
-    ]
+    return digest(b"".join((bundle / name).read_bytes() for name in (PACKAGES_DOCKERFILE, REQUIREMENTS)))[:16]
 
 
 def build_environment(

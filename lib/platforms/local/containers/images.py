@@ -10,6 +10,7 @@ import msgspec
 
 from lib import files
 from lib.errors import ReleaseError
+from lib.image.assemble import base_of
 from lib.platforms.base import Build, Tell
 from lib.platforms.local.containers import builds
 from lib.platforms.local.containers.engine import Engine, explained
@@ -83,12 +84,13 @@ class Images:
 
     def _run(self, build: Build, tell: Tell) -> None:
         """Let the engine build an image, and its environment first, unless another image shares that."""
-        base = self._get(self._settings.base) or pull(self._engine, self._settings.base, "[image] base")
+        name = base_of(build.folder)
+        base = self._get(name) or pull(self._engine, name, "[image] base")
         key = builds.environment_key(build.folder)
         environment = f"localhost/invoke-release-environment:{key}"
         limit_s = self._settings.build_timeout_s
         if not self._get(environment):
-            tell(f"installing the image's packages on {self._settings.base}")
+            tell(f"installing the image's packages on {name}")
             builds.build_environment(
                 self._engine, build.folder, environment, self._wheels, base, {ENVIRONMENT_LABEL: key}, limit_s
             )
@@ -104,7 +106,7 @@ class Images:
             f"{OCI}.title": build.model_name,
             f"{OCI}.version": str(build.model_version),
             f"{OCI}.revision": build.commit,
-            f"{OCI}.base.name": self._settings.base,
+            f"{OCI}.base.name": base_of(build.folder),
             f"{OCI}.base.digest": next(iter(base.attrs.get("RepoDigests") or []), base.id).rpartition("@")[2],
             FINGERPRINT: build.digest,
         }

@@ -1,15 +1,14 @@
 """The wheels of an image's packages, downloaded on this machine: building the image then needs no network."""
 
-import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from lib.environment import lock
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.image.assemble import REQUIREMENTS
-from lib.settings import conda
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 NEWEST_GLIBC = 28  # of Debian 10 and RHEL 8: wheels for later versions do not run on every base image
@@ -21,9 +20,9 @@ def download(bundle: Path, folder: Path, architecture: str) -> Path:
 
     Raises ReleaseError if pip cannot download one of them.
     """
-    version = conda.read(bundle / conda.NAME).python or platform.python_version()
-    python = ".".join(version.split(".")[:2])
-    lines = _for_linux((bundle / REQUIREMENTS).read_text(), python, architecture)
+    locked = lock.parse((bundle / REQUIREMENTS).read_text())
+    python = ".".join(locked.python.split(".")[:2])
+    lines = _for_linux(locked.packages, python, architecture)
     requirements = "".join(f"{line}\n" for line in lines)
     complete = folder / digest(f"{python} {architecture}\n{requirements}".encode())[:16]
     if not complete.is_dir():
@@ -37,7 +36,7 @@ def download(bundle: Path, folder: Path, architecture: str) -> Path:
     return complete
 
 
-def _for_linux(requirements: str, python: str, architecture: str) -> list[str]:
+def _for_linux(requirements: list[str], python: str, architecture: str) -> list[str]:
     """Return the requirements that apply to a Python version on Linux, without their markers."""
     from packaging.requirements import Requirement
 
@@ -51,7 +50,7 @@ def _for_linux(requirements: str, python: str, architecture: str) -> list[str]:
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
     }
-    parsed = [Requirement(line) for line in requirements.splitlines()]
+    parsed = [Requirement(line) for line in requirements]
     apply = [each for each in parsed if each.marker is None or each.marker.evaluate(environment)]
     return [f"{each.name}{each.specifier}" for each in apply]
 

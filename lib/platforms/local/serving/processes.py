@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lib.environment import lock
 from lib.errors import ReleaseError, UnhealthyError
 from lib.forks import replica
 from lib.forks.client import CallError, Forks, receive, result_of
 from lib.forks.replica import short
+from lib.image.assemble import REQUIREMENTS
 from lib.platforms.base import Deployment
 from lib.platforms.local.serving.replicas import variables
 from lib.settings import Limits, Service
@@ -32,7 +34,9 @@ class Processes:
         name = uuid.uuid4().hex[:12]
         folder = self._folder / service.name / name
         folder.mkdir(parents=True)
-        channel = self._forks.spawn(
+        # An earlier image may have other packages than today's conda file names.
+        locked = lock.parse((self._images / deployment.image / REQUIREMENTS).read_text())
+        channel = self._forks.of(locked).spawn(
             replica.run,
             folder / "log.txt",
             variables(deployment, self._limits) | {"SCORING_KEYS": str(keys)},

@@ -1,9 +1,8 @@
 """Build the environment of a training completely or not at all, on this machine or, sent over SSH, on another one.
 
 A script of the standard library alone, for Python 3.8 and later. Its arguments are the environment's folder (or
---check, which builds nothing) and a JSON object of `python` (a version), `pip` (lines of requirements) and `conda` (the
-whole file if it has more packages than Python and pip, else empty). It prints what it does, and in its last line what
-failed.
+--check, which builds nothing) and a JSON object of `python` (a version) and `pip` (lines of requirements). It prints
+what it does, and in its last line what failed.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ SHOWN_LINES = 3
 # Lines of pip and uv that are not printed: details of a package, and packages for other systems.
 QUIET, LONGEST = (" ", "Ignoring "), 120
 # Install locations that are not on the PATH of a non-login shell.
-ALSO_IN = (str(Path(sys.executable).parent), "~/.local/bin", "~/.cargo/bin", "~/miniforge3/bin", "~/miniconda3/bin")
-CONDAS = ("micromamba", "mamba", "conda")
+ALSO_IN = (str(Path(sys.executable).parent), "~/.local/bin", "~/.cargo/bin")
 DESCRIBE = """
 import importlib.metadata, json, platform
 packages = {package.metadata["Name"]: package.version for package in importlib.metadata.distributions()}
@@ -43,7 +41,7 @@ def main(folder: Path, requirements: dict[str, Any]) -> None:
         print(f"builds environment {folder.name}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)  # of an interrupted build
         try:
-            (_conda if requirements["conda"] else _venv)(folder, requirements)
+            _venv(folder, requirements)
             description = _output([str(python_of(folder)), "-c", DESCRIBE])
             if not description:
                 raise SystemExit(f"{python_of(folder)} does not run")
@@ -89,7 +87,7 @@ def _venv(folder: Path, requirements: dict[str, Any]) -> None:
     new = str(python_of(folder))
     if uv:
         _run([uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)])
-        install = [uv, "pip", "install", "--python", new]
+        install = [uv, "pip", "install", "--compile-bytecode", "--python", new]
     else:
         _run([python, "-m", "venv", str(folder)])
         install = [new, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
@@ -97,22 +95,6 @@ def _venv(folder: Path, requirements: dict[str, Any]) -> None:
         file = folder / "requirements.txt"
         file.write_text("".join(f"{line}\n" for line in requirements["pip"]))
         _run([*install, "--requirement", str(file)])
-
-
-def _conda(folder: Path, requirements: dict[str, Any]) -> None:
-    """Let conda, mamba or micromamba create the environment of the whole file."""
-    program = _find_conda()
-    if program is None:
-        raise SystemExit(MISSING_CONDA)
-    file = folder.with_suffix(".yml")
-    file.write_text(requirements["conda"])
-    _run([program, "env", "create", "--prefix", str(folder), "--file", str(file)])
-
-
-MISSING_CONDA = (
-    "config/conda_dependencies.yml needs conda packages, and neither conda, mamba nor micromamba is installed: "
-    "install one, or leave only python and pip under dependencies"
-)
 
 
 def _missing_python(version: str) -> str:
@@ -141,10 +123,6 @@ def _pythons(version: str) -> Iterator[str | None]:
 def _version_of(python: str) -> str:
     """Return an interpreter's version; an empty string if it does not run."""
     return _output([python, "-c", "import platform; print(platform.python_version())"]).strip()
-
-
-def _find_conda() -> str | None:
-    return next(filter(None, map(_find_program, CONDAS)), None)
 
 
 def _find_program(name: str) -> str | None:
@@ -192,21 +170,17 @@ def _error_lines(lines: list[str]) -> list[str]:
 
 def _own_environment() -> dict[str, str]:
     """Return the environment of those programs: the user's, with defaults that avoid questions."""
-    defaults = ("UV_SYSTEM_CERTS", "UV_NO_PROGRESS", "CONDA_ALWAYS_YES", "MAMBA_ALWAYS_YES")
+    defaults = ("UV_SYSTEM_CERTS", "UV_NO_PROGRESS")
     return {**dict.fromkeys(defaults, "true"), **os.environ}
 
 
 def check(requirements: dict[str, Any]) -> str:
     """Return what this machine lacks to build an environment; an empty string if it lacks nothing."""
-    if requirements["conda"]:
-        return "" if _find_conda() else MISSING_CONDA
     return "" if _find_python(requirements["python"]) else _missing_python(requirements["python"])
 
 
 def describe(requirements: dict[str, Any]) -> str:
     """Return which programs build an environment on this machine."""
-    if requirements["conda"]:
-        return str(_find_conda())
     python, uv = _find_python(requirements["python"]) or "", _find_program("uv")
     return f"Python {_version_of(python)} ({python}), {_output([uv, '--version']).strip() if uv else 'venv and pip'}"
 

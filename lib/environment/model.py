@@ -1,0 +1,118 @@
+"""The model's environment on this machine: locked, built once for its content, and kept."""
+
+import contextlib
+import functools
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lib.environment import building, lock
+from lib.environment.lock import Lock, Tell
+from lib.errors import ReleaseError
+
+LIMIT_S = 3600.0
+
+
+class ModelEnvironment:
+    """The environment that config/conda_dependencies.yml describes. Nothing is locked or built before it is needed.
+
+    `folder` holds one environment for each content, so an earlier model finds its own again.
+    """
+
+    def __init__(self, root: Path, folder: Path, tell: Tell) -> None:
+        self._root = root
+        self._folder = folder
+        self._tell = tell
+        self._turn = threading.Lock()
+
+    def of(self, locked: Lock) -> "ModelEnvironment":
+        """Return the environment of another lock: that of an earlier model or image."""
+        other = ModelEnvironment(self._root, self._folder, self._tell)
+        other.lock = locked
+        return other
+
+    def has(self, locked: Lock) -> bool:
+        """Return whether this is the environment of a lock. Resolves nothing: a conda file in error is no obstacle."""
+        current = lock.read(self._root)
+        return current is not None and current.digest == locked.digest
+
+    @functools.cached_property
+    def lock(self) -> Lock:
+        """The locked packages. Raises ReleaseError if they cannot be had together."""
+        return lock.current(self._root, self._tell)
+
+    def python_version(self) -> str:
+        """Return the version of the environment's Python, built if it does not exist."""
+        marker = Path(self.python()).parents[1] / building.MARKER
+        return str(json.loads(marker.read_text())["python"])
+
+    def python(self) -> str:
+        """Return the path of the environment's Python, built if it does not exist. Raises ReleaseError."""
+        with self._turn:  # steps may ask at the same time
+            return self._python
+
+    @functools.cached_property
+    def _python(self) -> str:
+        return build(self.lock, self._folder, self._tell)
+
+
+def build(locked: Lock, folder: Path, tell: Tell) -> str:
+    """Build an environment unless it exists, and return the path of its Python.
+
+    Raises ReleaseError with the reason and the log's name if it cannot be built.
+    """
+    place = folder / locked.digest
+    if not building.is_complete(place):
+        log = folder / f"{locked.digest}.log"
+        wanted = json.dumps({"python": locked.python, "pip": [*locked.options, *locked.packages]})
+        last = _run([sys.executable, "-u", building.__file__, str(place), wanted], log, tell)
+        if last is not None:
+            raise ReleaseError(f"the model's environment could not be built: {last}\nThe log is {log}")
+    return str(building.python_of(place))
+
+
+def _run(command: list[str], log: Path, tell: Tell) -> str | None:
+    """Run a program, write its lines to a log and report them; return None, or its last line if it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    last, late = "", threading.Event()
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+        _limited(process, late.set),
+    ):
+        for line in process.stdout or []:
+            file.write(line)
+            tell(line.rstrip())
+            last = line.strip() or last
+    if late.is_set():
+        return f"it took longer than {LIMIT_S:g} s"
+    return last if process.returncode else None
+
+
+@contextlib.contextmanager
+def _limited(process: "subprocess.Popen[str]", late: Callable[[], None]) -> Iterator[None]:
+    """Kill a process after the limit, and if the block is left early."""
+
+    def end() -> None:
+        late()
+        process.kill()
+
+    timer = threading.Timer(LIMIT_S, end)
+    timer.start()
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        timer.cancel()
