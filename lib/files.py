@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -89,3 +90,11 @@ def source_files(folder: Path) -> Iterator[Path]:
         parts = path.relative_to(folder).parts
         if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
             yield path
+
+
+def copy_sources(folder: Path, copy: Path) -> None:
+    """Copy the source files of a folder."""
+    for path in source_files(folder):
+        target = copy / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)

@@ -48,7 +48,7 @@ def test_its_files_pass_the_checks_of_style_and_types(followed: Project) -> None
 # How each mistake of the page's last table is made, and the task that finds it.
 MISTAKES = {
     "`train.py` raises an error": ("train", TRAIN, "    iris = load_iris()", "    raise ValueError('no irises')"),
-    "`train.py` does not write a file": ("train", TRAIN, '"data": {"sha256"', '"date": {"sha256"'),
+    "`train.py` does not write a file": ("train", TRAIN, '"holdout": {"data"', '"held": {"data"'),
     "the gate's metric is not in `score`": ("evaluate", TOML, 'metric = "accuracy"', 'metric = "mse"'),
     "`score.py` cannot load": ("image", SCORE, "    model = joblib.load", "    model = joblib.lode"),
     "`score.py` changes the rows before it predicts": ("image", SCORE, "predict(rows)", "predict(rows * 9)"),

@@ -212,7 +212,7 @@ def test_a_registered_model_that_is_damaged_or_another_is_named(released: Projec
     with stored(released, change.format(other), change.format(own)):
         found = broken(released)
     assert found["model"] == f"the image holds another model, {own[:12]}"
-    assert found["run"] == "model.joblib is not the model that was registered"
+    assert found["run"] == "its model is not the model that was registered"
     assert "cannot predict" in found["service"]
 
 

@@ -326,7 +326,7 @@ def test_a_training_that_fails_there_tells_its_log(light: Light) -> None:
     log = re.search(r"The log is (\S+)", found)
     assert log
     assert "ValueError: no good data" in Path(log[1]).read_text()
-    with changed(light.project, "model/train.py", 'Path("outputs", name)', 'Path("outputs", "x" + name)'):
+    with changed(light.project, "model/train.py", 'Path("outputs", name)', 'Path("other-" + name)'):
         assert "did not write outputs/model.joblib" in light.error()
 
 

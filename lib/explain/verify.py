@@ -13,15 +13,17 @@ from lib.forks import evaluation
 from lib.forks.client import CallError
 from lib.forks.evaluation import Expectation
 from lib.git import DIRTY, committed, filter_of, names_of
-from lib.image.intact import MODEL_PATH, faults, file_digests
-from lib.platforms.outputs import MODEL, OUTPUTS
+from lib.image.intact import faults, file_digests
+from lib.platforms.outputs import model_digest
 from lib.release import chain, lineage
 from lib.release.fingerprints import FILE, of_files
 from lib.release.records import ImageRecord, ModelRecord
 from lib.release.steps.deploy import service_of
-from lib.release.steps.step import Context
+from lib.release.steps.step import Context, holdout_of
 from lib.settings import conda
 from lib.webservice import Client
+
+IN_IMAGE = "model/1/"
 
 
 def recompute(context: Context, serving: Serving, links: list[Link]) -> list[Link]:
@@ -66,9 +68,8 @@ def _service(context: Context, serving: Serving, link: Link) -> Iterator[str]:
 def _model_files(context: Context, serving: Serving) -> dict[str, str]:
     if serving.model is None:
         raise ReleaseError("the model is no longer registered")
-    holdout = context.platform.runs.output(serving.model.run_id, "holdout.json")
-    model = context.platform.models.file(serving.version)
-    return {"model": str(model), "holdout": str(holdout)}
+    holdout, target = holdout_of(context, serving.model.run_id), context.settings.release.gate.target
+    return {"model": str(context.platform.models.file(serving.version)), "holdout": str(holdout), "target": target}
 
 
 def _expected(context: Context, serving: Serving, files: dict[str, str]) -> tuple[Expectation | None, str]:
@@ -107,10 +108,12 @@ def _model(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Compare the registered model with its digest, and with the model in the image."""
     if serving.model is None:
         return
-    if digest_file(context.platform.models.file(serving.version)) != serving.model.sha256:
+    model = context.platform.models.file(serving.version)
+    if model.is_file() and digest_file(model) != serving.model.sha256:
         yield "its file differs from the one that was registered"
     if serving.content:
-        in_image = file_digests(serving.content).get(MODEL_PATH, "")
+        files = {name: sha256 for name, sha256 in file_digests(serving.content).items() if name.startswith(IN_IMAGE)}
+        in_image = model_digest({name.removeprefix(IN_IMAGE): sha256 for name, sha256 in files.items()})
         if in_image != serving.model.sha256:
             yield f"the image holds another model, {in_image[:12]}"
 
@@ -119,14 +122,18 @@ def _run(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     """Read each output of the run, which the platform verifies, and compare its model with the registered one."""
     if serving.model is None:
         return
-    for filename in OUTPUTS:
+    try:
+        outputs = context.platform.runs.outputs(serving.model.run_id)
+    except ReleaseError as error:
+        yield str(error).splitlines()[0]
+        return
+    for filename in outputs:
         try:
-            sha256 = digest_file(context.platform.runs.output(serving.model.run_id, filename))
+            context.platform.runs.output(serving.model.run_id, filename)
         except ReleaseError as error:
             yield str(error).splitlines()[0]
-            continue
-        if filename == MODEL and sha256 != serving.model.sha256:
-            yield f"{filename} is not the model that was registered"
+    if model_digest(outputs) != serving.model.sha256:
+        yield "its model is not the model that was registered"
 
 
 def _data(context: Context, serving: Serving, _link: Link) -> Iterator[str]:

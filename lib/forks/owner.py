@@ -7,6 +7,7 @@ import ast
 import contextlib
 import importlib
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ class Owner:
         self.modules = functions(folder)
         # First on the path: the model's pickles and scripts import the modules beside train.py by name.
         sys.path.insert(0, folder)
+        # A pickle may name a class of the training script: it must not meet a name of this process's own script.
+        sys.modules["__main__"] = types.ModuleType("__main__")
         self._functions = {
             name: getattr(importlib.import_module(module), name) for name, module in self.modules.items()
         }

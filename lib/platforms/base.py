@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from lib.errors import RefusedError
-from lib.settings import Compute, Secret, Service
+from lib.settings import Compute, Parameter, Secret, Service
 
 Tell = Callable[[str], None]
 Ask = Callable[[str], bool]
@@ -38,20 +38,35 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(Plain, frozen=True):
-    """A training run to start. Its fingerprint finds it again. `data` is a file on this machine to train on."""
+    """A training run to start. Its fingerprint finds it again. `data` is a file on this machine to train on.
+
+    `options` has the names of parameters that model/train.py spells in another way. `complete` is called with the
+    folder of the outputs: it checks them and writes those that the script may leave out. It raises ReleaseError.
+    """
 
     experiment: str
     compute: str
-    parameters: dict[str, int | float | str]
+    parameters: dict[str, Parameter]
     fingerprint: str
     commit: str
     timeout_s: float
     data: Path | None = None
+    options: dict[str, str] = {}
+    complete: Callable[[Path], None] = lambda _outputs: None
 
     def arguments(self, data: Path | str | None) -> list[str]:
-        """Return the arguments of model/train.py: the parameters, and the path of the data on the training machine."""
-        values = self.parameters | ({} if data is None else {"data": str(data)})
-        return [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        """Return the arguments of model/train.py: the parameters, and the path of the data on the training machine.
+
+        `true` becomes a flag, `false` nothing, and a list one argument for each of its values.
+        """
+        values: dict[str, Parameter] = self.parameters | ({} if data is None else {"data": str(data)})
+        return [part for name, value in values.items() for part in self._argument(name, value)]
+
+    def _argument(self, name: str, value: Parameter) -> list[str]:
+        option = self.options.get(name, f"--{name}")
+        if isinstance(value, bool):
+            return [option] if value else []
+        return [option, *map(str, value if isinstance(value, list) else [value])]
 
 
 class Place(Plain, frozen=True):
@@ -171,6 +186,12 @@ class Runs(Protocol):
     def cancel(self, run_id: str) -> None:
         """Cancel a run. Idempotent: a run that has ended stays as it is."""
 
+    def outputs(self, run_id: str) -> dict[str, str]:
+        """Return the outputs of a completed run with their sha256. Raises ReleaseError if the run does not exist."""
+
+    def model(self, run_id: str) -> Path:
+        """Return a run's model on this machine under its own name, verified: a file, or the folder `model`."""
+
     def output(self, run_id: str, filename: str) -> Path:
         """Return a run's output file on this machine, verified by its digest.
 
@@ -195,9 +216,9 @@ class Models(Protocol):
         """
 
     def file(self, version: int) -> Path:
-        """Return a version's file on this machine, verified by its digest.
+        """Return a version's model on this machine under its own name, verified: a file, or the folder `model`.
 
-        Raises ReleaseError if the version does not exist, or if its file is damaged.
+        Raises ReleaseError if the version does not exist, or if one of its files is damaged.
         """
 
     def production(self) -> Production | None:

@@ -2,13 +2,19 @@
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lib.errors import ReleaseError
+from lib.files import digest
 
 MODEL = "model.joblib"
-OUTPUTS = (MODEL, "metrics.json", "holdout.json", "data.json")
+MODELS = (MODEL, "model.pkl")
+MODEL_FOLDER = "model"
+HOLDOUTS = ("holdout.json", "holdout.csv", "holdout.parquet")
+METRICS, DATA, SOURCE, SIGNATURE = "metrics.json", "data.json", "source.tar", "signature.json"
+OTHERS = (*HOLDOUTS, METRICS, DATA, SOURCE, SIGNATURE)
 
 
 def missing(filename: str) -> ReleaseError:
@@ -16,6 +22,53 @@ def missing(filename: str) -> ReleaseError:
     return ReleaseError(
         f"model/train.py did not write outputs/{filename}\ndocs/own-model.md lists the files that it must write"
     )
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of all files in outputs/, those in its folders with their path."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def model_files(outputs: Iterable[str]) -> list[str]:
+    """Return which outputs are the model: all in model/, or else model.joblib, model.pkl, or the only other file.
+
+    Raises ReleaseError if there is no such file, or more than one.
+    """
+    files = sorted(outputs)
+    if parts := [name for name in files if name.startswith(f"{MODEL_FOLDER}/")]:
+        return parts
+    others = [name for name in files if name not in OTHERS and "/" not in name and not name.startswith(".")]
+    usual = [name for name in MODELS if name in others]
+    if not others:
+        raise missing(MODEL)
+    if not usual and len(others) > 1:
+        raise ReleaseError(
+            f"model/train.py wrote {', '.join(others[:3])} into outputs/: which of them is the model is not known\n"
+            f"Name it {MODEL}, or write all files of the model into outputs/{MODEL_FOLDER}/"
+        )
+    return [(usual or others)[0]]
+
+
+def model_digest(outputs: dict[str, str]) -> str:
+    """Return what identifies a model: its file's sha256, or the digest of its files' names and digests."""
+    files = model_files(outputs)
+    if files == [Path(files[0]).name]:
+        return outputs[files[0]]
+    return digest("".join(f"{outputs[name]}  {name}\n" for name in files).encode())
+
+
+def holdout_of(outputs: Iterable[str]) -> str:
+    """Return which output is the hold-out; an empty string if none is."""
+    return next((name for name in HOLDOUTS if name in outputs), "")
+
+
+def kept(outputs: Iterable[str]) -> list[str]:
+    """Return which outputs a run keeps. Raises ReleaseError if one that every run must have is missing."""
+    files = list(outputs)
+    model = model_files(files)
+    if absent := [name for name in (METRICS, DATA) if name not in files]:
+        raise missing(absent[0])
+    return [*model, *(name for name in OTHERS if name in files)]
 
 
 def _finite(value: Any) -> float:

@@ -127,8 +127,7 @@ def update(
             watch(state)
         else:
             _require_allowed(link.step, state, only and link.step.name != target, force)
-            if target != NAMES[0]:
-                context.forks.warm()  # imports the packages on another core while the training runs
+            context.forks.warm()  # imports the packages on another core while the training runs
             state = _run(walk, link.step, state, force, watch)
         walk.states.append(state)
     return walk.states

@@ -8,7 +8,7 @@ import msgspec
 from lib.errors import ReleaseError
 from lib.forks import evaluation
 from lib.forks.client import CallError
-from lib.release.steps.step import Context
+from lib.release.steps.step import Context, holdout_of
 
 MOST_LABELS = 20
 BINS = 5
@@ -56,8 +56,9 @@ def predictions(context: Context, run_id: str) -> Regression | Classification:
     """Predict the held-out rows of a run with its model. Raises ReleaseError if that fails or cannot be drawn."""
     files: dict[str, str] = {
         "root": str(context.settings.root),
-        "model": str(context.platform.runs.output(run_id, "model.joblib")),
-        "holdout": str(context.platform.runs.output(run_id, "holdout.json")),
+        "model": str(context.platform.runs.model(run_id)),
+        "holdout": str(holdout_of(context, run_id)),
+        "target": context.settings.release.gate.target,
     }
     result = context.forks.call(evaluation.predict_holdout, **files)
     truth, predicted = result["truth"], result["predicted"]

@@ -11,7 +11,16 @@ from lib.settings.azureml import AciContainer, AksContainers, AksWebservice, Aut
 from lib.settings.env import SECRETS, Env, read_env
 from lib.settings.fields import Secret, Struct
 from lib.settings.parsing import Source
-from lib.settings.release import Compute, ContainerSettings, ImageSettings, Limits, LocalService, Release, Service
+from lib.settings.release import (
+    Compute,
+    ContainerSettings,
+    ImageSettings,
+    Limits,
+    LocalService,
+    Parameter,
+    Release,
+    Service,
+)
 
 __all__ = [
     "SECRETS",
@@ -24,6 +33,7 @@ __all__ = [
     "ImageSettings",
     "Limits",
     "LocalService",
+    "Parameter",
     "Release",
     "Secret",
     "Service",

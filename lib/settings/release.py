@@ -8,6 +8,7 @@ from lib.settings.azureml import AciContainer, AksContainers, Azureml
 from lib.settings.fields import Above0, Name, Port, Positive, Reference, Struct
 from lib.settings.metrics import Direction, direction_of
 
+Parameter = bool | int | float | str | list[int | float | str]
 Compute = Literal["local", "env", "vm", "cluster"]
 
 
@@ -28,7 +29,7 @@ class Train(Struct, frozen=True):
     compute: Compute = "local"
     data: str = ""
     timeout_s: Above0 = 600
-    parameters: dict[str, int | float | str] = msgspec.field(default_factory=dict)
+    parameters: dict[str, Parameter] = msgspec.field(default_factory=dict)
 
 
 class ContainerSettings(Struct, frozen=True):

@@ -19,7 +19,7 @@ from lib.platforms.azureml.runs import Runs
 from lib.platforms.azureml.workspace import Connection
 from lib.platforms.base import ModelVersion, Production
 from lib.platforms.blobs import Blobs
-from lib.platforms.outputs import MODEL
+from lib.platforms.outputs import MODEL, MODEL_FOLDER, model_digest
 
 POINTER = "production"
 PROMOTION = re.compile(rf"{POINTER}-(\d{{6,}})")
@@ -53,14 +53,14 @@ class Models:
 
     def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
         run = self.runs.get(run_id)
-        sha256 = self._blobs.add(self.runs.output(run_id, MODEL))
-        properties = self._ownership.tags | {"sha256": sha256, "run_id": run_id}
+        path, sha256 = self.runs.model(run_id), model_digest(self.runs.outputs(run_id))
+        properties = self._ownership.tags | {"sha256": sha256, "run_id": run_id, "file": path.name}
 
         def register() -> None:
             if not self.with_content(sha256):
                 run.register_model(
                     self.name,
-                    model_path=f"outputs/{MODEL}",
+                    model_path=f"outputs/{path.name}",
                     tags=tags,
                     properties=properties,
                     description=self._description,
@@ -78,13 +78,15 @@ class Models:
         what = f"{self.name} version {version}"
         if model is None:
             raise ReleaseError(f"{what} is not registered any more\n`invoke register --force` registers a new one")
-        sha256 = model.properties.get("sha256", "")
+        sha256, name = model.properties.get("sha256", ""), model.properties.get("file", MODEL)
+        if name == MODEL_FOLDER:  # the run's tags have the digest of each of its files
+            return self.runs.model(model.properties["run_id"])
         if not self._blobs.place(sha256).exists():
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(retrying(what, lambda: model.download(target_dir=folder, exist_ok=True)))
                 if self._blobs.add(path) != sha256:
                     raise ReleaseError(f"{what} is damaged: its content is not the content that was registered")
-        return self._blobs.read(sha256, what)
+        return self._blobs.link({name: sha256}, what)
 
     def production(self) -> Production | None:
         return next(iter(self.history()), None)

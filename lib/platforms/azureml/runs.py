@@ -20,13 +20,13 @@ from azureml.core import Run as AzureRun
 
 from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError
-from lib.files import source_files
+from lib.files import copy_sources
 from lib.platforms.azureml import computes, environments
 from lib.platforms.azureml.retry import SDK_ERRORS, mentions, retrying, translated
 from lib.platforms.azureml.workspace import MADE_BY, Connection
 from lib.platforms.base import Job, Place, Run, Tell
 from lib.platforms.blobs import Blobs
-from lib.platforms.outputs import OUTPUTS, missing, read_metrics
+from lib.platforms.outputs import OTHERS, kept, model_files, names, read_metrics
 from lib.settings import SECRETS, Settings
 
 FINAL = ("Completed", "Failed", "Canceled", "NotResponding")
@@ -34,6 +34,7 @@ FIRST_POLL_S, LONGEST_POLL_S = 0.5, 10.0
 LOGS = ("user_logs/std_log.txt", "azureml-logs/70_driver_log.txt")
 LOG_LINES = 5
 SNAPSHOT_BYTES = 300 << 20  # azureml-core's limit; it checks only after it has copied everything
+OUTPUTS = "outputs/"
 DATA_FOLDER = "data"  # the folder of a run's snapshot that holds the training file
 
 
@@ -69,12 +70,26 @@ class Runs:
 
     def output(self, run_id: str, filename: str) -> Path:
         run = self.get(run_id)
-        sha256 = json.loads(run.tags.get("outputs", "{}")).get(filename)
+        sha256 = _outputs(run).get(filename)
         if sha256 is None:
             raise ReleaseError(f"run {run_id} has no output {filename}\n`invoke train --force` makes a new run")
-        if not self._blobs.place(sha256).exists() and self._download(run, filename) != sha256:
-            raise ReleaseError(f"{filename} of run {run_id} is damaged\n`invoke train --force` makes a new run")
+        if not self._blobs.place(sha256).exists():
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / Path(filename).name
+                self._download(run, filename, path)
+                if self._blobs.add(path) != sha256:
+                    raise ReleaseError(f"{filename} of run {run_id} is damaged\n`invoke train --force` makes a new run")
         return self._blobs.read(sha256, f"{filename} of run {run_id}")
+
+    def outputs(self, run_id: str) -> dict[str, str]:
+        return _outputs(self.get(run_id))
+
+    def model(self, run_id: str) -> Path:
+        outputs = self.outputs(run_id)
+        files = {name: outputs[name] for name in model_files(outputs)}
+        for name in files:
+            self.output(run_id, name)  # downloads it
+        return self._blobs.link(files, f"run {run_id}")
 
     def get(self, run_id: str) -> AzureRun:
         """Return the SDK's object of a run. Raises ReleaseError if the run does not exist."""
@@ -160,7 +175,7 @@ class Runs:
         status, details = self._wait(run, job, log)
         if status != "Completed":
             raise ReleaseError(_failure(run, job, status, details, log))
-        outputs, metrics = self._collect(run)
+        outputs, metrics = self._collect(run, job)
         self._log_metrics(run, metrics)
         read_back = {"outputs": json.dumps(outputs), "metrics": json.dumps(metrics), "data": outputs["data.json"]}
         retrying("the run's tags", lambda: run.set_tags(read_back))
@@ -184,14 +199,28 @@ class Runs:
             time.sleep(min(poll_s, max(0.01, until - time.monotonic())))
             poll_s = min(poll_s * 1.5, LONGEST_POLL_S)
 
-    def _collect(self, run: AzureRun) -> tuple[dict[str, str], dict[str, float]]:
-        """Keep a run's outputs as blobs; return their digests and the metrics. Raises ReleaseError if one is gone."""
-        names = {name.removeprefix("./") for name in retrying(f"the files of run {run.id}", run.get_file_names)}
-        if absent := [filename for filename in OUTPUTS if f"outputs/{filename}" not in names]:
-            retrying("the run's tags", lambda: run.tag("incomplete", absent[0]))
-            raise missing(absent[0])
-        digests = {filename: self._download(run, filename) for filename in OUTPUTS}
-        return digests, read_metrics(self._blobs.read(digests["metrics.json"], "metrics.json"))
+    def _collect(self, run: AzureRun, job: Job) -> tuple[dict[str, str], dict[str, float]]:
+        """Complete a run's outputs and keep them as blobs; return their digests and the metrics.
+
+        Raises ReleaseError if one is missing, or if the model cannot be used; such a run is never found again.
+        """
+        files = {name.removeprefix("./") for name in retrying(f"the files of run {run.id}", run.get_file_names)}
+        there = [name.removeprefix(OUTPUTS) for name in sorted(files) if name.startswith(OUTPUTS)]
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            try:
+                for name in {*model_files(there), *OTHERS} & {*there}:
+                    self._download(run, name, folder / name)
+                job.complete(folder)
+                outputs = kept(names(folder))
+            except ReleaseError as error:
+                reason = str(error).splitlines()[0]
+                retrying("the run's tags", lambda: run.tag("incomplete", reason))
+                raise
+            for name in {*outputs} - {*there}:
+                path = str(folder / name)
+                retrying(f"{name} of run {run.id}", lambda name=name, path=path: run.upload_file(OUTPUTS + name, path))  # type: ignore[misc]
+            return self._blobs.add_all(folder, outputs), read_metrics(folder / "metrics.json")
 
     def _log_metrics(self, run: AzureRun, metrics: dict[str, float]) -> None:
         """Write the metrics into the run's history. Raises ReleaseError if the history then lacks one.
@@ -206,12 +235,10 @@ class Runs:
         if absent := [name for name in metrics if name not in history]:
             raise ReleaseError(f"run {run.id} has no metric {', '.join(absent)} in its history\nTry again later")
 
-    def _download(self, run: AzureRun, filename: str) -> str:
-        """Download an output file and return its sha256."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / filename
-            retrying(f"{filename} of run {run.id}", lambda: run.download_file(f"outputs/{filename}", str(path)))
-            return self._blobs.add(path)
+    def _download(self, run: AzureRun, filename: str, path: Path) -> None:
+        """Download an output file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        retrying(f"{filename} of run {run.id}", lambda: run.download_file(OUTPUTS + filename, str(path)))
 
 
 class Log:
@@ -246,6 +273,10 @@ class Log:
         """Return the last lines, for an error message."""
         lines = [*self._lines, self._partial_line.decode(errors="replace")]
         return "".join(f"\n  {line}" for line in [line for line in lines if line.strip()][-LOG_LINES:])
+
+
+def _outputs(run: AzureRun) -> dict[str, str]:
+    return dict(json.loads(run.tags.get("outputs", "{}")))
 
 
 def _is_unfinished(run: AzureRun) -> bool:
@@ -298,10 +329,7 @@ def _snapshot(folder: Path, data: Path | None) -> Iterator[Path]:
         )
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "model"
-        for path in source_files(folder):
-            target = copy / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+        copy_sources(folder, copy)
         if data:
             (copy / DATA_FOLDER).mkdir(exist_ok=True)
             shutil.copyfile(data, copy / DATA_FOLDER / data.name)

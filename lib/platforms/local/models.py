@@ -11,7 +11,7 @@ from lib.platforms.base import ModelVersion, Production
 from lib.platforms.blobs import Blobs
 from lib.platforms.local.runs import Runs
 from lib.platforms.local.store import Store
-from lib.platforms.outputs import MODEL
+from lib.platforms.outputs import model_digest, model_files
 
 SELECT = "SELECT * FROM models WHERE name = ? AND deleted_at IS NULL"
 
@@ -32,7 +32,8 @@ class Models:
         return [_as_model(row) for row in self._store.all(f"{SELECT} ORDER BY version", self._name)]
 
     def register(self, run_id: str, tags: dict[str, str]) -> ModelVersion:
-        sha256 = self._blobs.add(self._runs.output(run_id, MODEL))
+        self._runs.model(run_id)  # verifies its files
+        sha256 = model_digest(self._runs.outputs(run_id))
         if same_content := self._find("sha256 = ?", sha256):
             return same_content
         newest = self._store.one("SELECT max(version) AS version FROM models WHERE name = ?", self._name)
@@ -53,7 +54,10 @@ class Models:
             raise ReleaseError(
                 f"{self._name} version {version} is not in the workspace\n`invoke register` registers it"
             )
-        return self._blobs.read(model.sha256, f"{model.name} version {version}")
+        outputs = self._runs.outputs(model.run_id)
+        names = model_files(outputs)
+        files = {name: outputs[name] if "/" in name else model.sha256 for name in names}
+        return self._blobs.link(files, f"{model.name} version {version}")
 
     def production(self) -> Production | None:
         return next(iter(self._production("LIMIT 1")), None)

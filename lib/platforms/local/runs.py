@@ -14,7 +14,7 @@ from lib.platforms.base import Job, Place, Run, Tell
 from lib.platforms.blobs import Blobs
 from lib.platforms.local.computes import Computes
 from lib.platforms.local.store import Store
-from lib.platforms.outputs import OUTPUTS, missing, read_metrics
+from lib.platforms.outputs import kept, model_files, names, read_metrics
 
 
 class Runs:
@@ -41,7 +41,7 @@ class Runs:
         folder.mkdir(parents=True)
         try:
             place = self._computes.train(job, folder, tell)
-            metrics, outputs = self._collect(folder / "outputs")
+            metrics, outputs = self._collect(folder / "outputs", job)
         except BaseException as error:
             status = "Failed" if isinstance(error, Exception) else "Canceled"
             self._store.do("UPDATE runs SET status = ? WHERE run_id = ?", status, run_id)
@@ -61,11 +61,22 @@ class Runs:
     def cancel(self, run_id: str) -> None:
         self._store.do("UPDATE runs SET status = 'Canceled' WHERE run_id = ? AND status = 'Running'", run_id)
 
-    def output(self, run_id: str, filename: str) -> Path:
+    def outputs(self, run_id: str) -> dict[str, str]:
         row = self._store.one("SELECT * FROM runs WHERE run_id = ? AND status = 'Completed'", run_id)
         if row is None:
             raise ReleaseError(f"run {run_id} is not in the workspace\n`invoke train` makes a new one")
-        return self._blobs.read(row["outputs"][filename], f"{filename} of run {run_id}")
+        outputs: dict[str, str] = row["outputs"]
+        return outputs
+
+    def output(self, run_id: str, filename: str) -> Path:
+        sha256 = self.outputs(run_id).get(filename)
+        if sha256 is None:
+            raise ReleaseError(f"run {run_id} has no output {filename}\n`invoke train --force` makes a new run")
+        return self._blobs.read(sha256, f"{filename} of run {run_id}")
+
+    def model(self, run_id: str) -> Path:
+        outputs = self.outputs(run_id)
+        return self._blobs.link({name: outputs[name] for name in model_files(outputs)}, f"run {run_id}")
 
     def _start(self, job: Job) -> str:
         """Record that a run starts, and return its id."""
@@ -83,13 +94,11 @@ class Runs:
         )
         return run_id
 
-    def _collect(self, outputs: Path) -> tuple[dict[str, float], dict[str, str]]:
-        """Keep a run's outputs as blobs, and return its metrics and the outputs' digests."""
-        for filename in OUTPUTS:
-            if not (outputs / filename).is_file():
-                raise missing(filename)
+    def _collect(self, outputs: Path, job: Job) -> tuple[dict[str, float], dict[str, str]]:
+        """Complete a run's outputs, keep them as blobs, and return its metrics and the outputs' digests."""
+        job.complete(outputs)
+        digests = self._blobs.add_all(outputs, kept(names(outputs)))
         metrics = read_metrics(outputs / "metrics.json")
-        digests = {filename: self._blobs.add(outputs / filename) for filename in OUTPUTS}
         shutil.rmtree(outputs)
         return metrics, digests
 

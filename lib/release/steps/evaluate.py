@@ -4,7 +4,6 @@ from pathlib import Path
 
 import msgspec
 
-from lib.files import digest_file
 from lib.forks import evaluation, resampling
 from lib.forks.evaluation import Comparison
 from lib.platforms.base import Production
@@ -54,7 +53,7 @@ class Evaluate(Step[EvaluationRecord]):
             scores["candidate"][rule.metric],
             scores["production"].get(rule.metric),
             scores["improvements"],
-            same_model=production_file is not None and digest_file(production_file) == run.outputs["model.joblib"],
+            same_model=production_file is not None and production_file == platform.runs.model(run.run_id),
         )
         return EvaluationRecord(
             inputs=inputs,
@@ -78,7 +77,7 @@ def _compare(context: Context, run_id: str, production: Path | None) -> Comparis
     }
     scores = forks.call(
         evaluation.compare,
-        candidate=str(context.platform.runs.output(run_id, "model.joblib")),
+        candidate=str(context.platform.runs.model(run_id)),
         production=forks.call(evaluation.answers, model=str(production), **arguments) if production else None,
         direction=rule.direction,
         budget_s=rule.time_budget_s,
@@ -98,7 +97,7 @@ def _production_model(context: Context, production: Production) -> tuple[str, Pa
     if model := platform.models.find(production.version):
         return model.run_id, platform.models.file(model.version)
     run_id = production.evidence["run"]
-    return run_id, platform.runs.output(run_id, "model.joblib")
+    return run_id, platform.runs.model(run_id)
 
 
 def _with_data(verdict: gate.Verdict, context: Context, run: str, production_run: str) -> gate.Verdict:

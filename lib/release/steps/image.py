@@ -12,7 +12,7 @@ from lib.image.assemble import assemble
 from lib.platforms.base import Build
 from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import ImageRecord, ModelRecord
-from lib.release.steps.step import Context, Step
+from lib.release.steps.step import Context, Step, holdout_of
 from lib.settings import Settings, conda
 from lib.webservice import predictions_equal
 
@@ -45,7 +45,8 @@ class BuildImage(Step[ImageRecord]):
             evaluation.expect,
             root=str(root),
             model=str(model_file),
-            holdout=str(platform.runs.output(model.run_id, "holdout.json")),
+            holdout=str(holdout_of(context, model.run_id)),
+            target=context.settings.release.gate.target,
             count=context.settings.release.limits.test_rows,
         )
         image = assemble(root, model_file, context.forks.environment.lock.text, _base(context.settings))

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from lib import git
 from lib.errors import SettingsError
 from lib.forks.client import Forks
+from lib.platforms import outputs
 from lib.platforms.base import Platform
 from lib.release.fingerprints import Change, Fingerprint, differences
 from lib.release.records import Record, Records
@@ -47,9 +48,17 @@ def holdout_of(context: Context, run_id: str) -> Path:
 
     Raises SettingsError if the frozen file does not exist.
     """
+    if path := frozen_holdout(context):
+        return path
+    runs = context.platform.runs
+    return runs.output(run_id, outputs.holdout_of(runs.outputs(run_id)) or outputs.HOLDOUTS[0])
+
+
+def frozen_holdout(context: Context) -> Path | None:
+    """Return the file of `gate.holdout`, None without this setting. Raises SettingsError if it does not exist."""
     rule = context.settings.release.gate
     if not rule.holdout:
-        return context.platform.runs.output(run_id, "holdout.json")
+        return None
     path = context.settings.root / rule.holdout
     if not path.is_file():
         raise SettingsError(f'gate.holdout = "{rule.holdout}" in config/release.toml: there is no file {path}')

@@ -1,5 +1,6 @@
 """Train: run model/train.py, unless the platform has a run with the same inputs."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from lib.environment import lock
 from lib.errors import SettingsError
 from lib.files import digest, digest_large, source_files
 from lib.platforms.base import Job, Run
+from lib.release.arguments import options
+from lib.release.completion import complete
 from lib.release.fingerprints import FILE, NOT_THERE, Fingerprint, of_files, of_settings
 from lib.release.records import RunRecord, encode
 from lib.release.steps.step import SCORING, Context, Step
@@ -91,6 +94,8 @@ def _job(context: Context, inputs: Fingerprint) -> Job:
         commit=context.commit,
         timeout_s=settings.train.timeout_s,
         data=data,
+        options=options(context.settings.root / "model", settings.train.parameters),
+        complete=functools.partial(complete, context, inputs),
     )
 
 

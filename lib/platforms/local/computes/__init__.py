@@ -9,6 +9,7 @@ import msgspec
 
 from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError
+from lib.files import copy_sources
 from lib.platforms.base import Ask, Finding, Job, Place, Resource, Tell
 from lib.platforms.local.computes import training
 from lib.platforms.local.store import Store
@@ -72,7 +73,9 @@ class Computes:
             from lib.platforms.local.computes import vm
 
             return vm.train(self.root, self.env, self.store.id, job, folder, tell, reached=self._record_machine)
-        script, arguments = self.root / "model" / "train.py", job.arguments(job.data)
+        # In a copy of model/, as in Azure's snapshot: a script reads files beside it, and cannot change the originals.
+        copy_sources(self.root / "model", folder)
+        script, arguments = folder / "train.py", job.arguments(job.data)
         training.train(script, arguments, folder, job.timeout_s, tell, self.environment.python())
         python, environment = self.environment.python_version(), self.environment.lock.digest
         return Place(compute=job.compute, host=platform.node(), python=python, environment=environment)

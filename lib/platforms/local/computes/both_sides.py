@@ -13,14 +13,17 @@ import select
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 POLL_S = 0.1
+GROUP_S = 3.0
 PART_BYTES = 3 << 18  # divisible by 3, as base64 wants it
 # Ends a script, and what it started, when its input closes, which is when the process that started it has ended. The
-# script ends by os._exit, because taking the modules of a training apart takes a quarter of its time.
+# script ends by os._exit, because taking the modules of a training apart takes a quarter of its time. Before that,
+# threading._shutdown does what it does at Python's end: executors, loky's too, end, and other threads are joined.
 LEASED = """
 import atexit, os, runpy, signal, sys, threading
 def end():
@@ -30,9 +33,7 @@ threading.Thread(target=end, daemon=True).start()
 del sys.argv[0]
 sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
-for thread in threading.enumerate():
-    if thread is not threading.current_thread() and not thread.daemon:
-        thread.join()
+threading._shutdown()
 atexit._run_exitfuncs()
 sys.stdout.flush()
 sys.stderr.flush()
@@ -78,10 +79,20 @@ def follow(process: subprocess.Popen[bytes], limit_s: float, tell: Callable[[str
                 tell(line.rstrip())
                 last = line.strip() or last
             process.wait()
+            wait_for_group(process)
         finally:
             timer.cancel()
             kill(process)  # with what it started, and left
     return Ended(process.returncode, last, late.is_set())
+
+
+def wait_for_group(process: subprocess.Popen[bytes]) -> None:
+    """Wait a moment until what a script started has ended: trackers of shared memory release it first."""
+    end = time.monotonic() + GROUP_S
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < end:
+            os.killpg(process.pid, 0)
+            time.sleep(POLL_S / 10)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

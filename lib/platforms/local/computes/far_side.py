@@ -121,8 +121,8 @@ class FarSide:
             self.say(python=json.loads((place / "environment.json").read_text())["python"])
             arguments = [str(self.folder / data) if data and part == data else part for part in train]
             python = str(place / "bin" / "python")
-            if self.execute("trained", limit_s, python, "-u", "-c", LEASED, "model/train.py", *arguments):
-                self.send_outputs(self.run / "outputs")
+            if self.execute("trained", limit_s, python, "-u", "-c", LEASED, "train.py", *arguments):
+                self.send_outputs(self.run / "model/outputs")
 
     def do_look(self, source: str, requirements: str, limit_s: float) -> dict[str, Any] | None:
         """Describe the folder that contains those of workspaces, or will contain them; change nothing."""
@@ -184,16 +184,17 @@ class FarSide:
     def execute(self, key: str, limit_s: float, *command: str) -> bool:
         """Run a program, send its lines and how it ended, and return whether it succeeded."""
         with self.starting:
-            self.process = start(list(command), self.run)
+            # A training runs in its copy of model/, as on Azure.
+            self.process = start(list(command), self.run / "model" if self.run and key == "trained" else self.run)
         ended = follow(self.process, limit_s, lambda line: self.say(line=line))
         self.say(**{key: ended})
         return not (ended.code or ended.late)
 
     def send_outputs(self, folder: Path) -> None:
-        """Send the files of a folder."""
-        for path in filter(Path.is_file, folder.glob("*")):
+        """Send the files of a folder and of the folders in it."""
+        for path in filter(Path.is_file, folder.rglob("*")):
             for part in read_parts(path):
-                self.say(file=path.name, part=part)
+                self.say(file=path.relative_to(folder).as_posix(), part=part)
 
 
 def is_locked(lock: IO[str]) -> bool:

@@ -83,7 +83,7 @@ class Remote:
             if "line" in message:
                 tell(message["line"])
             if files and "file" in message:
-                append_part(files / PurePosixPath(message["file"]).name, message["part"])
+                append_part(files / _inside(message["file"]), message["part"])
             if "error" in message:
                 raise ReleaseError(f"{self.host}: {message['error']}\nFree space or rights there, then run it again")
             if key in message:
@@ -127,6 +127,11 @@ class Remote:
             for part in read_parts(path):
                 if not self.send(file=name, part=part):
                     return
+
+
+def _inside(name: str) -> PurePosixPath:
+    """Return the path of a file that stays below its folder, whatever the other machine sends."""
+    return PurePosixPath(*(part for part in PurePosixPath(name).parts if part not in ("/", "..")))
 
 
 @contextlib.contextmanager

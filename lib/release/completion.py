@@ -1,0 +1,60 @@
+"""Complete what a training left: try its model in a fresh process, and write the outputs that it may leave out."""
+
+import json
+from pathlib import Path
+
+from lib.errors import ReleaseError
+from lib.files import digest_file
+from lib.forks import trial
+from lib.forks.client import CallError
+from lib.platforms import outputs
+from lib.release import source
+from lib.release.fingerprints import FILE, Fingerprint
+from lib.release.steps.step import Context, frozen_holdout
+
+
+def complete(context: Context, inputs: Fingerprint, folder: Path) -> None:
+    """Check the outputs in a folder, and add metrics.json, data.json and the archive of the code.
+
+    Raises ReleaseError if an output is missing, or if the model cannot be used.
+    """
+    files = outputs.names(folder)
+    model = folder / outputs.model_files(files)[0].split("/")[0]
+    own = outputs.holdout_of(files)
+    if not own and not context.settings.release.gate.holdout:
+        raise outputs.missing(outputs.HOLDOUTS[0])
+    holdout = frozen_holdout(context) or folder / own
+    has_metrics = outputs.METRICS in files
+    if has_metrics:
+        outputs.read_metrics(folder / outputs.METRICS)
+    metrics = _try(context, model, holdout, with_metrics=not has_metrics)
+    if not has_metrics:
+        (folder / outputs.METRICS).write_text(json.dumps(metrics))
+    if outputs.DATA not in files:
+        (folder / outputs.DATA).write_text(json.dumps(_identity(context, inputs, holdout)))
+    (folder / outputs.SOURCE).write_bytes(source.pack(context.settings.root))
+
+
+def _try(context: Context, model: Path, holdout: Path, with_metrics: bool) -> dict[str, float]:
+    rule = context.settings.release.gate
+    try:
+        return context.forks.call(
+            trial.try_model,
+            root=str(context.settings.root),
+            model=str(model),
+            holdout=str(holdout),
+            target=rule.target,
+            metric=rule.metric,
+            with_metrics=with_metrics,
+        )
+    except CallError as error:
+        reason = str(error).removeprefix(f"{trial.ModelError.__name__}: ")
+        raise ReleaseError(f"the new model cannot be used in a fresh process: {reason}") from None
+
+
+def _identity(context: Context, inputs: Fingerprint, holdout: Path) -> dict[str, str]:
+    """Return what identifies the data: the training file's digest, or that of the hold-out if there is no file."""
+    train = context.settings.release.train
+    if context.settings.data:
+        return {"sha256": inputs[train.data].removeprefix(FILE), "file": context.settings.data.name}
+    return {"holdout": digest_file(holdout)}
