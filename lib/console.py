@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 # Errors of the file system that a user can fix; any other OSError is a bug, and keeps its traceback.
 FIXABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what flock says in some network folders
 
 
 @contextlib.contextmanager
@@ -37,6 +38,13 @@ def reporting_errors(afterwards: str = "the next `invoke release` continues from
     except KeyboardInterrupt:
         raise failure(f"Interrupted: {afterwards}", INTERRUPTED) from None
     except OSError as error:
+        if error.errno in WITHOUT_LOCKS:
+            raise failure(
+                f"Error: {error.strerror}: {error.filename or 'while locking a file'}\n"
+                "A workspace needs a file system with locks, which some network folders lack\n"
+                "Put it on a local disk: LOCAL_WORKSPACE=/path in .env",
+                1,
+            ) from None
         if error.errno not in FIXABLE:
             raise
         raise failure(

@@ -84,6 +84,11 @@ def digest_large(path: Path, memory: Path) -> str:
     return sha256
 
 
+def printable(path: Path) -> str:
+    """Return a path as text that can be printed and stored: bytes of its name that are not UTF-8 are escaped."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+
+
 def source_files(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder in a fixed order, without hidden files and Python's caches."""
     for path in sorted(folder.rglob("*")):

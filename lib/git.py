@@ -1,23 +1,46 @@
 """The project's git repository. Without git or a repository the results are empty: releases work without them."""
 
-import os.path
+import os
 import shutil
 import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
+# Hooks of another repository export these. They would lead git there.
+ELSEWHERE = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+}
+NO_REPOSITORY = "not a git repository (or any"
 DIRTY = "-dirty"
 UNCOMMITTED = "not committed"
 
 
 def git(root: Path, *arguments: str) -> str:
     """Return the output of git, or an empty string if git fails or is not installed."""
-    if not shutil.which("git"):
+    process = _run(root, *arguments)
+    return _text(process.stdout) if process and process.returncode == 0 else ""
+
+
+def trouble(root: Path) -> str:
+    """Return why git does not answer about the project's repository, in git's words, and the remedy.
+
+    An empty string if it answers, or if there is no repository.
+    """
+    process = _run(root, "rev-parse", "--show-toplevel")
+    if process is None:
+        return "git is not installed, but there is a repository" if (root / ".git").exists() else ""
+    words = _text(process.stderr)
+    if process.returncode == 0 or NO_REPOSITORY in words:
         return ""
-    # quotePath would escape the letters of names that are not ASCII.
-    command = ["git", "-c", "core.quotePath=off", *arguments]
-    process = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    return process.stdout.strip() if process.returncode == 0 else ""
+    remedy = f": git config --global --add safe.directory {root}" if "dubious ownership" in words else ""
+    return f"{words.partition(chr(10))[0]}{remedy}"
 
 
 def names_of(root: Path, commit: str) -> set[str]:
@@ -27,10 +50,8 @@ def names_of(root: Path, commit: str) -> set[str]:
 
 def committed(root: Path, commit: str, name: str) -> bytes | None:
     """Return a file of a commit as git stores it, before any filter; None if there is no such commit or file."""
-    if not shutil.which("git"):
-        return None
-    blob = subprocess.run(["git", "cat-file", "blob", f"{commit}:./{name}"], cwd=root, capture_output=True, check=False)
-    return blob.stdout if blob.returncode == 0 else None
+    blob = _run(root, "cat-file", "blob", f"{commit}:./{name}")
+    return blob.stdout if blob and blob.returncode == 0 else None
 
 
 def filter_of(root: Path, name: str) -> str:
@@ -42,10 +63,14 @@ def filter_of(root: Path, name: str) -> str:
 def commit(root: Path, names: Collection[str]) -> str:
     """Return the current commit, with DIRTY behind it if files or folders of these names have uncommitted changes.
 
-    Empty outside a repository. Files that git ignores do not count.
+    Empty outside a repository, and in one that has none of these files: it belongs to something else, which happens to
+    lie around the project. Files that git ignores do not count.
     """
+    inside = _inside(root, names)
     head = git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    changes = git(root, "status", "--porcelain", "--untracked-files=all", "--", *_inside(root, names))
+    if head and not (inside and git(root, "ls-files", "--", *inside)):
+        return ""
+    changes = git(root, "status", "--porcelain", "--untracked-files=all", "--", *inside)
     return head + DIRTY if head and changes else head
 
 
@@ -72,6 +97,20 @@ def commits(root: Path, since: str, names: Collection[str], until: str = "HEAD")
     log = git(root, "log", "--format=%x00%h %cs %s", "--name-only", "--relative", span, "--", *names)
     parts = [part.splitlines() for part in log.split("\0") if part.strip()]
     return [(line, {name for name in files if name}) for line, *files in parts]
+
+
+def _run(root: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes] | None":
+    """Run git, about the project's own repository and in English; return None if it is not installed."""
+    if not shutil.which("git"):
+        return None
+    environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE} | {"LC_ALL": "C"}
+    # quotePath would escape the letters of names that are not ASCII.
+    command = ["git", "-c", "core.quotePath=off", *arguments]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, check=False)
+
+
+def _text(output: bytes) -> str:
+    return output.decode(errors="replace").strip()
 
 
 def _inside(root: Path, names: Collection[str]) -> list[str]:

@@ -88,7 +88,8 @@ def _column_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
     for name in dict.fromkeys(names + table.names):
         count = table.names.count(name)
         if count != names.count(name):
-            yield Fault(name, "", f"{count} columns" if count else "no column", "one" if name in names else "none")
+            rule = "one" if name in names else "none" if name else "none (pandas writes its index: index=False)"
+            yield Fault(name or "(no name)", "", f"{count} columns" if count else "no column", rule)
 
 
 def _row_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:

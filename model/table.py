@@ -43,6 +43,8 @@ def _from_csv(path: Path) -> Iterator[list[str]]:
         width = 0
         try:
             for line in lines:
+                if not width and len(line) == 1 and (mark := next((each for each in ";\t|" if each in line[0]), "")):
+                    raise TableError(f"line 1: cells are separated by {mark!r}, not by commas")
                 width = width or len(line)
                 if line and len(line) != width:
                     raise TableError(f"line {lines.line_num}: {len(line)} cells, the first line has {width}")

@@ -213,8 +213,17 @@ BROKEN = {
     "an open quote": (b'age,sex\n1,2\n"3,4\n', "after line 3: unexpected end of data"),
     "zeros at its end": (b"age,sex\n1,2\n" + bytes(1 << 20), "after line 3: field larger than field limit"),
     "another encoding": (b"age,sex\n1,\xe9\n", "can't decode byte 0xe9"),
+    "other separators": (b"age;sex\n1;2\n", "line 1: cells are separated by ';', not by commas"),
     "nothing": (b"", "it is empty"),
 }
+
+
+def test_the_index_column_that_pandas_writes_is_named(refused: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text(",age\n0,1\n")
+    faults = refused(tmp_path / "index.csv")
+    assert any(
+        re.match(r"\(no name\) +1 columns +none \(pandas writes its index: index=False\)", line) for line in faults
+    )
 
 
 @pytest.mark.parametrize(("content", "said"), BROKEN.values(), ids=BROKEN.keys())

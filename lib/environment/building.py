@@ -65,6 +65,8 @@ def _alone(path: Path) -> Iterator[None]:
         except BlockingIOError:
             print("waits for another release that builds the same environment", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise SystemExit(f"{error.strerror}: {path}: environments need a file system with locks") from None
         yield
 
 

@@ -140,7 +140,10 @@ def receive(channel: socket.socket) -> dict[str, Any]:
     """Read one line of JSON; return an empty dict if the other end has closed. Raises TimeoutError."""
     content = b""
     while not content.endswith(b"\n"):
-        part = channel.recv(1 << 16)
+        try:
+            part = channel.recv(1 << 16)
+        except ConnectionError:  # killed while it still had something to read
+            return {}
         if not part:
             return {}
         content += part

@@ -17,12 +17,16 @@ import runpy
 import signal
 import socket
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lib.image import intact
+
+LONGEST_SOCKET_PATH = 100  # bytes; macOS allows 103, Linux 107
 
 
 class Replica:
@@ -66,7 +70,13 @@ class Replica:
             # SIGKILL while the model loads, because gunicorn handles no signal yet.
             os.kill(os.getpid(), signal.SIGKILL if self._arbiter is None else signal.SIGQUIT)
             return
-        self._control = _bind(self._control_path)
+        try:
+            self._control = _bind(self._control_path)
+        except OSError:
+            # Without its control socket nothing could ever stop it.
+            traceback.print_exc()
+            os.kill(os.getpid(), signal.SIGQUIT)
+            return
         self._server.options["bind"] = f"fd://{descriptors[0]}"
         # SIGHUP makes gunicorn read its options again and replace its workers; the loaded model stays.
         os.kill(os.getpid(), signal.SIGHUP)
@@ -111,8 +121,15 @@ def _bind(path: str) -> socket.socket:
 @contextlib.contextmanager
 def short(path: str) -> Iterator[str]:
     """Yield a path that fits a Unix socket's limit of about a hundred bytes, however deep the folder is."""
-    folder = os.open(Path(path).parent, os.O_RDONLY)
-    try:
-        yield f"/proc/self/fd/{folder}/{Path(path).name}" if Path("/proc/self/fd").exists() else path
-    finally:
-        os.close(folder)
+    if Path("/proc/self/fd").exists():
+        folder = os.open(Path(path).parent, os.O_RDONLY)
+        try:
+            yield f"/proc/self/fd/{folder}/{Path(path).name}"
+        finally:
+            os.close(folder)
+    elif len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        yield path
+    else:  # macOS
+        with tempfile.TemporaryDirectory() as place:
+            (Path(place) / "f").symlink_to(Path(path).parent.absolute())
+            yield f"{place}/f/{Path(path).name}"

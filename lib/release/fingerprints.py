@@ -3,12 +3,14 @@
 A fingerprint maps the name of each file and setting to its content: a file's sha256, a setting's value as JSON.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from lib.files import digest_file, source_files
+from lib.errors import SettingsError
+from lib.files import digest_file, printable, source_files
 
 Fingerprint = dict[str, str]
 
@@ -47,7 +49,18 @@ def of_files(root: Path, *names: str) -> Fingerprint:
     paths = [
         file for name in names for file in ([root / name] if (root / name).is_file() else source_files(root / name))
     ]
-    return {path.relative_to(root).as_posix(): f"{FILE}{digest_file(path)}" for path in paths}
+    return {printable(path.relative_to(root)): f"{FILE}{digest_file(path)}" for path in paths}
+
+
+def require_names(root: Path, *folders: str) -> None:
+    """Raise SettingsError for a file whose name is not UTF-8: records, images and other machines cannot name it."""
+    for path in itertools.chain.from_iterable(source_files(root / folder) for folder in folders):
+        name = path.relative_to(root)
+        if printable(name) != name.as_posix():
+            raise SettingsError(
+                f"the name of the file {printable(name)} is not UTF-8 (unpacked from a zip of Windows?)\n"
+                "Rename the file, or remove it"
+            )
 
 
 def of_settings(section: str, **settings: Any) -> Fingerprint:

@@ -12,7 +12,7 @@ import msgspec
 from lib.errors import NotFreshError, ReleaseError
 from lib.release import chain
 from lib.release.chain import Link
-from lib.release.fingerprints import summarise
+from lib.release.fingerprints import require_names, summarise
 from lib.release.records import EvaluationRecord, FailureRecord, Record, redact
 from lib.release.steps import STEPS
 from lib.release.steps.step import AnyStep, Context
@@ -117,6 +117,7 @@ def update(
     With `only`, no other step runs: NotFreshError if an earlier step is not fresh. The `forced` steps run even if they
     are fresh. After a verdict to hold, no step runs.
     """
+    require_names(context.settings.root, "model", "service")
     for line in context.platform.warnings():
         context.tell(line)
     links = chain.read(context.records)[: NAMES.index(target) + 1]

@@ -21,6 +21,9 @@ def locked(folder: Path, task: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RefusedError(f"{_holder(file.name)}\nWait for it to end, or stop it, and try again") from None
+        except OSError as error:
+            error.filename = str(folder)  # the kernel names no file
+            raise
         file.truncate(0)
         file.write(json.dumps({"task": task, "pid": os.getpid(), "since": now()}))
         file.flush()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib.environment import building, lock
 from lib.errors import ReleaseError
-from lib.git import git
+from lib.git import git, trouble
 from lib.platforms.base import Finding
 from lib.settings import conda
 
@@ -36,6 +36,8 @@ def dotenv_ignored(root: Path) -> Iterator[Finding]:
 
 def commit(root: Path) -> Finding:
     """Report the commit that records will have."""
+    if words := trouble(root):
+        return Finding(what="git", fix=words)
     head = git(root, "rev-parse", "--short", "HEAD")
     if not head:
         return Finding(what="git", hint="there is no commit, so records will have none: git init, git commit")

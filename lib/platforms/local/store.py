@@ -135,7 +135,11 @@ def _locked(folder: Path) -> Iterator[None]:
     """Lock a folder: SQLite does not wait for its own lock while it changes the journal mode of a new database."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            error.filename = str(folder)  # the kernel names no file
+            raise
         yield
     finally:
         os.close(handle)

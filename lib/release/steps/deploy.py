@@ -79,7 +79,14 @@ class Deploy(Step[WebserviceRecord]):
 
 def _require_committed(context: Context) -> None:
     """Raise RefusedError if the platform deploys committed files only and some are not. The record says so."""
-    if context.platform.committed_only and not context.dirty and context.commit.endswith(git.DIRTY):
+    if not context.platform.committed_only or context.dirty:
+        return
+    if trouble := git.trouble(context.settings.root):
+        raise RefusedError(
+            "production is deployed from committed files only, and git does not say which are\n"
+            f"{trouble}\nOr run `invoke aks --dirty`, which is recorded"
+        )
+    if context.commit.endswith(git.DIRTY):
         raise RefusedError(
             "production is deployed from committed files only, and some are changed or new\n"
             "Commit them (`git status` lists them), or run `invoke aks --dirty`, which is recorded"

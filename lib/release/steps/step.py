@@ -39,6 +39,8 @@ class Context:
     @functools.cached_property
     def commit(self) -> str:
         """The project's commit (see Record), looked up once: git takes some milliseconds."""
+        if trouble := git.trouble(self.settings.root):
+            self.tell(f"Warning: the records will have no commit: {trouble}")
         data = self.settings.release.train.data
         return git.commit(self.settings.root, [*SOURCES, data] if data else SOURCES)
 

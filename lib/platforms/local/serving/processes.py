@@ -92,9 +92,15 @@ class Candidate:
     def take(self) -> None:
         """Make the replica serve on the service's listening socket."""
         with self._listener() as listener:
-            socket.send_fds(self._channel, [b"take"], [listener.fileno()])
-            if not receive(self._channel):
-                raise UnhealthyError(f"the new replica ended while it took over; its log is {self._log}")
+            try:
+                socket.send_fds(self._channel, [b"take"], [listener.fileno()])
+                taken = receive(self._channel)
+            except OSError:  # it has died, or does not answer any more
+                taken = {}
+            if not taken:
+                raise UnhealthyError(
+                    f"the new replica ended while it took over (killed, or out of memory?)\nIts log is {self._log}"
+                )
 
     def close(self) -> None:
         """Close the channel. A replica without traffic ends then."""
