@@ -1,8 +1,13 @@
-# The first two commands: each makes the environment when it is missing or requirements.txt has changed.
+# The first two commands: each makes the environment when it is missing or requirements.txt has changed, and again when
+# its folder was moved, or its Python is gone or another version.
 PYTHON ?= python3
 BIN := .venv/bin
+CHOSEN := $(if $(filter command environment,$(origin PYTHON)),$(PYTHON))
+BROKEN := $(if $(wildcard .venv/.),$(shell $(BIN)/python -I .ci/venv.py check $(CHOSEN) 2>/dev/null || echo broken))
+# pip.conf of some distributions would install elsewhere.
+export PIP_USER := 0
 
-.PHONY: release check quick env azure lock
+.PHONY: release check quick env azure lock broken
 
 release: env
 	@$(BIN)/invoke release
@@ -15,12 +20,13 @@ quick: env
 
 env: .venv/installed
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt $(BROKEN)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and \
 		"Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.11" % v)'
-	@$(PYTHON) -m venv .venv
+	@$(if $(BROKEN)$(if $(wildcard .venv/bin),,new),$(PYTHON) -I .ci/venv.py create)
 	@$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.txt)
-	@$(BIN)/uv pip install --quiet --compile-bytecode --system-certs --python $(BIN)/python -r requirements.txt
+	@eval "$$($(BIN)/python lib/environment/pip_settings.py)"; \
+		$(BIN)/uv pip install --quiet --compile-bytecode --system-certs --python $(BIN)/python -r requirements.txt
 	@touch $@
 
 # A stand-in for Azure ML on this machine: see tests/azure/README.md.

@@ -17,6 +17,7 @@ import msgspec
 
 from lib import files
 from lib.environment import building
+from lib.environment.pip_settings import uv_environment
 from lib.errors import ReleaseError, SettingsError
 from lib.settings import conda
 
@@ -170,7 +171,9 @@ def _compile(requirements: list[str], python: str, preferred: list[str]) -> list
 
 def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+        return subprocess.run(
+            command, env=uv_environment(), capture_output=True, text=True, check=False, timeout=LIMIT_S
+        )
     except subprocess.TimeoutExpired:
         raise ReleaseError(f"{conda.PATH}: uv did not find versions within {LIMIT_S:g} s") from None
 

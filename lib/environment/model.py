@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lib.environment import building, lock
 from lib.environment.lock import Lock, Tell
+from lib.environment.pip_settings import uv_environment
 from lib.errors import ReleaseError
 
 LIMIT_S = 3600.0
@@ -82,6 +83,7 @@ def _run(command: list[str], log: Path, tell: Tell) -> str | None:
         log.open("w") as file,
         subprocess.Popen(
             command,
+            env=uv_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

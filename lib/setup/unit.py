@@ -24,7 +24,7 @@ def name(root: Path) -> str:
 
 def path(root: Path) -> Path:
     """Return the unit's file."""
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))  # noqa: PTH111 - Path.home() fails without a name
     return config / "systemd/user" / name(root)
 
 
@@ -56,7 +56,7 @@ def offer(root: Path, settings: Settings, ask: Callable[[str], bool]) -> Iterato
         yield f"Written: {path(root)}"
         commands = [["systemctl", "--user", "daemon-reload"], ["systemctl", "--user", "enable", "--now", name(root)]]
         commands += [["systemctl", "--user", "enable", "--now", "podman.socket"]] if settings.containers else []
-        commands += [["loginctl", "enable-linger", getpass.getuser()]]
+        commands += [["loginctl", "enable-linger", _user()]]
         yield from (f"`{' '.join(each)}` failed: {error}" for each in commands if (error := _run(*each)))
 
 
@@ -66,7 +66,7 @@ def check(root: Path, settings: Settings) -> Iterator[Finding]:
         return
     what = f"unit {name(root)}"
     enable = f"systemctl --user enable --now {name(root)}"
-    user = getpass.getuser()
+    user = _user()
     if path(root).read_text() != text(root, settings):
         yield Finding(what=what, fix=f"it is out of date: rm {path(root)}, then `invoke setup`")
     elif _run("systemctl", "--user", "is-enabled", name(root)) or _run("systemctl", "--user", "is-active", name(root)):
@@ -75,6 +75,13 @@ def check(root: Path, settings: Settings) -> Iterator[Finding]:
         yield Finding(what=what, fix=f"it ends when you log out: sudo loginctl enable-linger {user}")
     else:
         yield Finding(what=f"{what} runs, and starts at boot")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
 
 
 def _quote(value: str) -> str:

@@ -95,7 +95,7 @@ def address() -> str:
 def _usual_sockets() -> list[Path]:
     """Return the sockets on which Docker and Podman usually listen: the system's and this user's."""
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails for a container's user without a name
     return [
         Path("/var/run/docker.sock"),
         runtime / "docker.sock",
