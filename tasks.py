@@ -381,6 +381,8 @@ def manifest(invoke: Invoke) -> None:
             print(f"Would write the manifests of the version in production to {context.settings.records}")
             return
         path = manifest.write(context.settings, context.platform)
+        if warning := manifest.warning(context.settings):
+            print(warning)
         print(f"{path}\nApply it: kubectl apply --filename {path}  (its first lines explain where the keys come from)")
 
 

@@ -20,7 +20,8 @@ import pytest
 import requests
 
 from lib.errors import UnhealthyError
-from lib.platforms.base import Resource
+from lib.platforms.base import ModelVersion, Resource
+from lib.platforms.local.containers.balancer import BALANCES
 from lib.platforms.local.containers.engine import REPLICA, SERVICE, WORKSPACE
 from lib.settings import AciContainer, ContainerSettings, LocalService, Service
 from tests.support import containers
@@ -313,6 +314,34 @@ class TestUpdating:
             str(version_2.version),
         }
         assert len(replicas(client, ground.settings.folder, service.name)) == 2
+
+    def test_requests_wait_while_no_replica_is_alive(
+        self, ground: Ground, service: Service, client: Any, version_1: ModelVersion
+    ) -> None:
+        deployment = ground.deployment(service, version_1)
+        ground.platform.services.deploy(deployment)
+        version = str(version_1.version)
+        with Load(url(service), keys(ground, service)[0], [deployment]) as load:
+            load.more()
+            victims = replicas(client, ground.settings.folder, service.name)
+            assert len(victims) == 2
+            for victim in victims:
+                kill(victim)
+            eventually(lambda: all(map(restarted, victims)), limit_s=60)
+            assert load.more() == {version}
+        # What was being answered by a dying replica is lost, at most one request of each client.
+        lost = [answer for answers in load.answers for answer in answers if answer != version]
+        assert len(lost) <= len(load.threads)
+        assert not [answer for answer in lost if answer.startswith("status")]
+
+    def test_the_balancer_is_limited_and_cannot_write(
+        self, ground: Ground, service: Service, client: Any, version_1: ModelVersion
+    ) -> None:
+        ground.platform.services.deploy(ground.deployment(service, version_1))
+        (balancer,) = client.containers.list(filters={"label": [f"{BALANCES}={service.name}"]})
+        host = balancer.attrs["HostConfig"]
+        assert host["ReadonlyRootfs"]
+        assert 0 < host["Memory"] < 4 << 30
 
 
 def kill(container: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lib import settings
-from lib.operate.manifest import manifest
+from lib.operate.manifest import manifest, warning
 from lib.platforms.base import Production
 from tests.support.project import Project, error
 
@@ -63,6 +63,28 @@ def test_the_deployment_is_what_the_settings_ask_for(written: dict[str, Any]) ->
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
     told = {one["name"]: one["value"] for one in container["env"]}
     assert (told["MODEL_NAME"], told["MODEL_VERSION"], told["IMAGE_DIGEST"]) == ("diabetes", "7", "b" * 64)
+
+
+def test_pods_are_spread_over_nodes(written: dict[str, Any]) -> None:
+    (spread,) = written["Deployment"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["labelSelector"] == written["Deployment"]["spec"]["selector"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "warns"),
+    [
+        ("127.0.0.1:5000/team/diabetes", True),
+        ("localhost:5000/team/diabetes", True),
+        ("localhost/diabetes", True),
+        ("registry.example:5000/team/diabetes", False),
+        ("127.example/diabetes", False),
+    ],
+)
+def test_a_registry_that_only_this_machine_reaches_is_warned_of(tmp_path: Path, registry: str, warns: bool) -> None:
+    project = Project(tmp_path)
+    project.edit("config/release.toml", 'registry = ""', f'registry = "{registry}"')
+    assert (registry in warning(settings.load(tmp_path))) == warns
 
 
 def test_the_keys_are_mounted_from_a_secret_that_is_not_in_the_manifest(written: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """`invoke manifest`: Kubernetes manifests of the production service, for the user's own cluster."""
 
 import math
+import re
 import string
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def write(settings: Settings, platform: Platform) -> Path:
     path = settings.records / "manifest.yaml"
     files.write(path, manifest(settings, production, location).encode())
     return path
+
+
+def warning(settings: Settings) -> str:
+    """Return a warning if other machines cannot reach the registry, else an empty string."""
+    registry = settings.release.image.registry
+    if not re.match(r"(localhost|127(\.\d+){3})(:\d+)?/", registry):
+        return ""
+    return f"Warning: only this machine can pull from {registry}: a cluster needs a registry that its nodes can reach"
 
 
 def manifest(settings: Settings, production: Production, image: str) -> str:

@@ -14,5 +14,5 @@ class ContainerEngine:
         release, folder = settings.release, settings.folder
         self.engine = Engine(folder)
         self.images = Images(self.engine, release.model.name, release.image, settings.env, folder)
-        balancer = Balancer(self.engine, release.local.balancer, release.limits)
+        balancer = Balancer(self.engine, release.local.balancer, release.limits, folder / "balancers")
         self.replicas = ContainerReplicas(self.engine, self.images, balancer, folder / "services", release.limits)

@@ -5,9 +5,7 @@ connection is lost. HAProxy sends a request that a dying replica did not answer 
 """
 
 import contextlib
-import io
 import string
-import tarfile
 import time
 import uuid
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import docker.errors
 
+from lib import files
 from lib.errors import ReleaseError
 from lib.platforms.local.containers.engine import SERVICE, Engine, explained
 from lib.platforms.local.containers.images import pull
@@ -25,9 +24,16 @@ HERE = Path(__file__).parent
 BALANCES = "invoke-release.balances"
 PORT = 8080
 CONFIGURATION = "haproxy.cfg"
+CANDIDATE = "candidate.cfg"
+MOUNTED = "/balancer"
 # -W: a master process that stays, and starts a new worker for a new configuration; -db: in the foreground.
-# -W: a master process that stays, and starts a new worker for a new configuration; -db: in the foreground.
-COMMAND = ["haproxy", "-W", "-db", "-f", f"/{CONFIGURATION}"]
+COMMAND = ["haproxy", "-W", "-db", "-f", f"{MOUNTED}/{CONFIGURATION}"]
+CHECK = ["haproxy", "-c", "-f", f"{MOUNTED}/{CANDIDATE}"]
+CONNECTIONS = 512
+# The checked entry of a replica follows its name. The other one keeps the first address: a name that the engine forgets
+# for a moment would take it away, and requests would have nowhere to wait.
+CHECKED = "check inter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down resolvers engine"
+WAITING = "backup"
 USER = "10001:10001"
 HEADERS_BYTES = 1 << 16
 READY_LIMIT_S = 30.0
@@ -37,8 +43,9 @@ POLL_S = 0.05
 class Balancer:
     """The balancers of one workspace's services. [local] balancer names their image."""
 
-    def __init__(self, engine: Engine, image: str, limits: Limits) -> None:
+    def __init__(self, engine: Engine, image: str, limits: Limits, folder: Path) -> None:
         self._engine = engine
+        self._folder = folder
         self._image = image
         self._request_bytes = limits.request_bytes
 
@@ -57,17 +64,19 @@ class Balancer:
         balancers = self._engine.containers(**{BALANCES: service.name})
         serving = [each for each in balancers if each.labels[f"{BALANCES}.port"] == str(service.local.port)]
         mark = uuid.uuid4().hex
-        configuration = _pack(_configure(mark, upstreams, self._request_bytes))
-        if serving and serving[0].status == "running":
-            _reload(serving[0], configuration)
+        folder = self._folder / service.name
+        files.write(folder / CANDIDATE, _configure(mark, upstreams, self._request_bytes).encode())
+        if serving and serving[0].status == "running" and _has_folder(serving[0]):
+            _reload(serving[0], folder)
             _wait(serving[0], service, mark)
         else:
             self._discard(serving)
-            self._create(service, configuration, mark)
+            (folder / CANDIDATE).replace(folder / CONFIGURATION)
+            self._create(service, folder, mark)
         # A service that moved to another port leaves its balancer on the old port.
         self._discard([each for each in balancers if each not in serving])
 
-    def _create(self, service: Service, configuration: bytes, mark: str) -> None:
+    def _create(self, service: Service, folder: Path, mark: str) -> None:
         """Start a balancer on a service's port, and wait until it answers there."""
         port = service.local.port
         with explained(f"creating the load balancer of {service.name}"):
@@ -79,14 +88,17 @@ class Balancer:
                 | {SERVICE: service.name, BALANCES: service.name, f"{BALANCES}.port": str(port)},
                 network=self._engine.network(),
                 ports={f"{PORT}/tcp": ("127.0.0.1", port)},
+                # A folder, not a copied file: the container's own file system is read-only, and a new file in the
+                # folder is a new configuration.
+                volumes={str(folder.resolve()): {"bind": MOUNTED, "mode": "ro,z"}},
+                mem_limit=self._memory(),
+                read_only=True,
                 user=USER,
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
                 restart_policy={"Name": "unless-stopped"},
             )
         try:
-            with explained(f"starting the load balancer of {service.name}"):
-                balancer.put_archive("/", configuration)
             _start(balancer, service)
             _wait(balancer, service, mark)
         except BaseException:
@@ -97,6 +109,10 @@ class Balancer:
         """Remove a service's balancer, if there is one."""
         self._discard(self._engine.containers(**{BALANCES: service}))
 
+    def _memory(self) -> int:
+        """Return a limit in bytes that no load reaches: each connection has a buffer for its request and its answer."""
+        return CONNECTIONS * 2 * (self._request_bytes + HEADERS_BYTES) + (128 << 20)
+
     def _discard(self, balancers: list[Any]) -> None:
         """Remove containers."""
         for balancer in balancers:
@@ -106,29 +122,31 @@ class Balancer:
 
 def _configure(mark: str, upstreams: list[str], request_bytes: int) -> str:
     """Return HAProxy's configuration. It answers /balancer with `mark`, which shows that HAProxy uses it already."""
-    servers = "".join(f"    server {place} {upstream}\n" for place, upstream in enumerate(upstreams))
+    servers = "".join(
+        f"    server {place} {upstream} {CHECKED}\n    server waiting-{place} {upstream} {WAITING}\n"
+        for place, upstream in enumerate(upstreams)
+    )
     text = (HERE / CONFIGURATION).read_text()
-    return string.Template(text).substitute(mark=mark, port=PORT, buffer=request_bytes + HEADERS_BYTES) + servers
+    return (
+        string.Template(text).substitute(
+            mark=mark, port=PORT, connections=CONNECTIONS, buffer=request_bytes + HEADERS_BYTES
+        )
+        + servers
+    )
 
 
-def _pack(configuration: str) -> bytes:
-    """Return a configuration as a tar archive, which is what an engine unpacks into a container."""
-    content = configuration.encode()
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        entry = tarfile.TarInfo(CONFIGURATION)
-        entry.size, entry.mode = len(content), 0o644
-        tar.addfile(entry, io.BytesIO(content))
-    return archive.getvalue()
+def _has_folder(balancer: Any) -> bool:
+    """Return whether a balancer reads its configuration from a folder; one of an earlier version does not."""
+    return any(mount.get("Destination") == MOUNTED for mount in balancer.attrs.get("Mounts") or [])
 
 
-def _reload(balancer: Any, configuration: bytes) -> None:
+def _reload(balancer: Any, folder: Path) -> None:
     """Give a running balancer another configuration, after HAProxy itself has checked it."""
     with explained("updating the load balancer"):
-        balancer.put_archive("/", configuration)
-        code, output = balancer.exec_run([*COMMAND, "-c"])
+        code, output = balancer.exec_run(CHECK)
         if code:
             raise ReleaseError(f"the load balancer refuses its new configuration: {output.decode()[-300:]}")
+        (folder / CANDIDATE).replace(folder / CONFIGURATION)
         balancer.kill(signal="USR2")  # HAProxy's signal to reload
 
 

@@ -26,6 +26,8 @@ INSTEAD = '[local] engine = "process" in config/release.toml needs no engine'
 HINTS = {
     "no space left": "The engine's disk is full: `docker system df` shows what to remove; then try again",
     "disk quota": "The engine's disk is full: `docker system df` shows what to remove; then try again",
+    # Podman's network program says this if it does not find iptables, which Debian's package only suggests.
+    "netavark: no such file": "Podman's network needs iptables: apt-get install iptables, then try again",
     "cgroup": "The engine cannot limit CPU or memory on this machine: are cgroups set up?",
 }
 

@@ -99,11 +99,15 @@ class ContainerReplicas:
         self._engine.remove_network()
 
     def drop(self, service: str, name: str) -> None:
-        """Stop and remove containers. Keeps their logs."""
+        """Stop and remove containers. Keeps their logs.
+
+        A container that does not answer has no requests to finish: it ends immediately. A half-started one, which a
+        killed release left, would not even notice the signal to stop.
+        """
         folder = self.folder / service / name
         for place, container in enumerate(self.named(service, name)):
             with explained(f"stopping a container of {service}"), contextlib.suppress(docker.errors.NotFound):
-                container.stop(timeout=STOP_LIMIT_S)
+                container.stop(timeout=STOP_LIMIT_S if _healthy_address(container) else 0)
                 (folder / f"log-{place}.txt").write_bytes(container.logs())
                 container.remove(v=True, force=True)
         shutil.rmtree(folder / "secrets", ignore_errors=True)  # keys, as an earlier version kept them
@@ -134,9 +138,7 @@ class Candidate:
                 state = container.attrs["State"]
                 if state["Status"] in ("exited", "dead", "restarting") or container.attrs.get("RestartCount"):
                     raise UnhealthyError(f"the replica did not start: {_last_words(container)}\nIts log is in {log}")
-            published = container.ports.get(f"{PORT}/tcp")
-            address = f"http://127.0.0.1:{published[0]['HostPort']}" if published else ""
-            if address and _answers(address):
+            if address := _healthy_address(container):
                 return address
             time.sleep(POLL_S)
         raise UnhealthyError(
@@ -153,6 +155,13 @@ class Candidate:
         """Remove the containers unless they took the traffic."""
         if not self._taken:
             self._containers.drop(self._service.name, self.name)
+
+
+def _healthy_address(container: Any) -> str:
+    """Return the private address of a container; an empty string if it has none, or does not answer there."""
+    published = container.ports.get(f"{PORT}/tcp")
+    address = f"http://127.0.0.1:{published[0]['HostPort']}" if published else ""
+    return address if address and _answers(address) else ""
 
 
 def _answers(address: str) -> bool:
