@@ -225,29 +225,3 @@ def test_destroy_removes_what_was_made_and_asks_for_production(azure_project: Az
     assert "Nothing to be removed" in project.invoke("destroy", "--yes")
     assert project.azure.state()["workspaces"]
     assert "missing" in project.invoke("status") or "stale" in project.invoke("status")
-
-
-# All but the sign-in and the storage, whose clients repeat requests by themselves, and what a run reports of itself.
-REPEATABLE = r"^(?!.*/events$)\w+ (management\.azure\.com|[\w.]+\.azureml\.(ms|net))/.*/workspaces/{}(/|$)"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "options"),
-    [("throttle", {"retry_after_s": 0}), ("error", {"status": 503}), ("reset", {})],
-    ids=["429", "503", "reset"],
-)
-def test_a_release_in_which_each_request_fails_once(
-    azure_project: AzureProject, fault: str, options: dict[str, int]
-) -> None:
-    project = azure_project
-    project.azure.fault(fault, REPEATABLE.format(project.workspace), times=0, each=True, **options)
-    try:
-        project.invoke("release")
-    finally:
-        project.azure.forget_faults()
-    assert version_in_production(project) == "1"
-    state = next(one for scope, one in project.azure.state()["workspaces"].items() if scope.endswith(project.workspace))
-    assert sorted(state["services"]) == ["diabetes", "diabetes-staging"]
-    assert [one for one in state["models"] if one.startswith("diabetes:")] == ["diabetes:1"]
-    assert "Nothing to do" in project.invoke("release")
