@@ -108,3 +108,11 @@ def test_a_user_without_a_home_needs_none(clone: Path) -> None:
         command, input=program, env=env, cwd="/", capture_output=True, text=True, check=True
     ).stdout
     assert "export UV_NO_CACHE=true\n" in printed
+
+
+def test_further_indexes_count_as_with_pip(clone: Path) -> None:
+    with (clone / "home/.config/pip/pip.conf").open("a") as file:
+        file.write("extra-index-url = https://a.example https://b.example\n")
+    variables = make(clone)
+    assert variables["UV_INDEX"] == "https://a.example https://b.example"
+    assert variables["UV_INDEX_STRATEGY"] == "unsafe-best-match"

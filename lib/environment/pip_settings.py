@@ -30,6 +30,9 @@ def uv_environment() -> dict[str, str]:
 def uv_variables() -> dict[str, str]:
     """Return pip's settings as uv's variables; those that are set already override them."""
     variables = {UV_NAMES[name]: LISTS.get(name, " ").join(value.split()) for name, value in _pip_settings().items()}
+    if "UV_INDEX" in variables:
+        # As pip does: otherwise uv takes a package from the first index that has any version of it.
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     if variables.get("UV_NO_INDEX", "").lower() in ("0", "false", "no", "off"):
         del variables["UV_NO_INDEX"]
     if not _can_cache():
