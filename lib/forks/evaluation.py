@@ -14,11 +14,15 @@ from lib.forks.owner import Owner
 
 
 class Comparison(TypedDict):
-    """The metrics of both models (none for production if there is none), and the improvement on each resample."""
+    """The metrics of both models, and the improvement on each resample.
+
+    Production has no metrics if there is no production model, or if `trouble` says why it cannot be scored.
+    """
 
     candidate: dict[str, float]
     production: dict[str, float]
     improvements: list[float]
+    trouble: str
 
 
 class Expectation(TypedDict):
@@ -50,23 +54,31 @@ def compare(
     direction: str,
     budget_s: float = math.inf,
     target: str = TARGET,
+    only: list[int] | None = None,
 ) -> Comparison:
     """Score a model and production's answers on the same hold-out rows, and on resamples of them within `budget_s`.
 
     Production's answers come from `answers`, called in another fork: both models may have modules of the same name.
+    `only` has the indices of the rows to score, if not all.
     """
     owner, (rows, truth, names) = _owner(root), holdouts.read(holdout, target)
-    predicted = [owner.answers(owner.load(candidate), rows, names, metric)]
-    predicted += [] if production is None else [production]
-    scores = [_as_floats(owner.score(metric, truth, values)) for values in predicted]
+    chosen = range(len(truth)) if only is None else only
+    truth = [truth[row] for row in chosen]
+    answered = owner.answers(owner.load(candidate), rows, names, metric)
+    predicted = [[values[row] for row in chosen] for values in (answered, production) if values is not None]
+    scores = [_as_floats(owner.score(metric, truth, predicted[0]))]
+    result = Comparison(candidate=scores[0], production={}, improvements=[], trouble="")
     if production is None:
-        return {"candidate": scores[0], "production": {}, "improvements": []}
+        return result
+    try:
+        scores.append(_as_floats(owner.score(metric, truth, predicted[1])))
+    except Exception as error:  # whatever the owner's score() raises for the answers of another model
+        return result | {"trouble": f"its predictions cannot be scored: {type(error).__name__}: {error}"}
     sign = 1 if direction == "higher" else -1
     resampled = resampling.resample(
         lambda true, values: float(owner.score(metric, true, values)[metric]), metric, truth, predicted, budget_s
     )
-    improvements = [sign * (new - old) for new, old in resampled]
-    return {"candidate": scores[0], "production": scores[1], "improvements": improvements}
+    return result | {"production": scores[1], "improvements": [sign * (new - old) for new, old in resampled]}
 
 
 def expect(root: str, model: str, holdout: str, count: int, target: str = TARGET) -> Expectation:

@@ -59,6 +59,16 @@ def read(path: str, target: str = TARGET) -> Holdout:
     return holdout
 
 
+def records(path: str) -> list[Row]:
+    """Return all rows of a CSV or Parquet file, or of a JSON list, with their true values. Raises ValueError."""
+    content = Path(path).read_bytes()
+    if content.startswith(b"PAR1"):
+        return [_plain(row) for row in _parquet(path)]
+    if content.lstrip()[:1] == b"[":
+        return [_plain(row) for row in json.loads(content)]
+    return _csv(content.decode("utf-8-sig"))
+
+
 def _of_json(content: Any, target: str, name: str) -> Holdout:
     """Read `{"data", "target", "columns"}`, pandas' "split" form with the target among its columns, or records."""
     if isinstance(content, list) and all(isinstance(row, dict) for row in content):

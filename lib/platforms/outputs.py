@@ -14,7 +14,8 @@ MODELS = (MODEL, "model.pkl")
 MODEL_FOLDER = "model"
 HOLDOUTS = ("holdout.json", "holdout.csv", "holdout.parquet")
 METRICS, DATA, SOURCE, SIGNATURE = "metrics.json", "data.json", "source.tar", "signature.json"
-OTHERS = (*HOLDOUTS, METRICS, DATA, SOURCE, SIGNATURE)
+ROWS = "training-rows.bin"  # the digests of the rows that the model was trained on, see lib.forks.rows
+OTHERS = (*HOLDOUTS, METRICS, DATA, SOURCE, SIGNATURE, ROWS)
 
 
 def missing(filename: str) -> ReleaseError:

@@ -1,11 +1,12 @@
 """Complete what a training left: try its model in a fresh process, and write the outputs that it may leave out."""
 
+import contextlib
 import json
 from pathlib import Path
 
 from lib.errors import ReleaseError
 from lib.files import digest_file
-from lib.forks import trial
+from lib.forks import rows, trial
 from lib.forks.client import CallError
 from lib.platforms import outputs
 from lib.release import source
@@ -32,6 +33,8 @@ def complete(context: Context, inputs: Fingerprint, folder: Path) -> None:
         (folder / outputs.METRICS).write_text(json.dumps(metrics))
     if outputs.DATA not in files:
         (folder / outputs.DATA).write_text(json.dumps(_identity(context, inputs, holdout)))
+    if context.settings.data:
+        _write_rows(context, context.settings.data, holdout, folder / outputs.ROWS)
     (folder / outputs.SOURCE).write_bytes(source.pack(context.settings.root))
 
 
@@ -50,6 +53,15 @@ def _try(context: Context, model: Path, holdout: Path, with_metrics: bool) -> di
     except CallError as error:
         reason = str(error).removeprefix(f"{trial.ModelError.__name__}: ")
         raise ReleaseError(f"the new model cannot be used in a fresh process: {reason}") from None
+
+
+def _write_rows(context: Context, data: Path, holdout: Path, path: Path) -> None:
+    """Note which rows the model was trained on, if the training file shows it."""
+    target = context.settings.release.gate.target
+    with contextlib.suppress(CallError):  # a file in a form of the script's own: the rows are not known
+        context.forks.call(
+            rows.write_training_rows, data=str(data), holdout=str(holdout), target=target, output=str(path)
+        )
 
 
 def _identity(context: Context, inputs: Fingerprint, holdout: Path) -> dict[str, str]:

@@ -7,11 +7,16 @@ import msgspec
 
 from lib.settings.release import Rule
 
-Outcome = Literal["promote", "hold", "first", "unchanged"]
+Outcome = Literal["promote", "hold", "first", "unchanged", "incomparable"]
+
+SAME = "the same model, byte for byte, is in production"
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The outcome with reasons and numbers. `interval` is the 95 % interval of the improvement (paired bootstrap)."""
+    """The outcome with reasons and numbers. `interval` is the 95 % interval of the improvement (paired bootstrap).
+
+    `accepted` is what `gate.incomparable` decides if the models cannot be compared.
+    """
 
     outcome: Outcome
     reasons: list[str]
@@ -20,6 +25,12 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     production: float | None = None
     improvement: float | None = None
     interval: tuple[float, float] | None = None
+    accepted: bool = True
+
+    @property
+    def holds(self) -> bool:
+        """Whether the new model is not deployed."""
+        return self.outcome == "hold" or not self.accepted
 
 
 def decide(
@@ -28,27 +39,38 @@ def decide(
     production: float | None,
     resampled: list[float] | None = None,
     same_model: bool = False,
+    incomparable: str = "",
 ) -> Verdict:
     """Compare two models' scores on the same rows.
 
-    `production` is None if no version was ever in production. `resampled` has the improvement on each resample.
+    `production` is None if no version was ever in production, or if `incomparable` says why the models cannot be
+    compared. `resampled` has the improvement on each resample.
     """
     score = f"{rule.metric} {candidate:.6g}"
     if fault := _unfit(rule, candidate):
         return Verdict("hold", [f"{score} {fault}"], rule.metric, candidate, production)
+    if incomparable and not same_model:
+        return _incomparable(rule, candidate, incomparable)
     if production is None:
-        return Verdict("first", [f"nothing is in production yet; {score}"], rule.metric, candidate)
+        outcome, reason = ("unchanged", SAME) if same_model else ("first", "nothing is in production yet")
+        return Verdict(outcome, [f"{reason}; {score}"], rule.metric, candidate)  # type: ignore[arg-type]
     better_by = production - candidate if rule.direction == "lower" else candidate - production
     numbers = (rule.metric, candidate, production, better_by, _interval([] if same_model else resampled or []))
     against = f"{score} against {production:.6g} in production"
     if same_model:
-        return Verdict("unchanged", ["the same model, byte for byte, is in production", against], *numbers)
+        return Verdict("unchanged", [SAME, against], *numbers)
     if better_by > 0 and better_by >= rule.smallest_improvement:
         return Verdict("promote", [f"{against}: better by {better_by:.6g}"], *numbers)
+    reason = f"not better ({better_by:+.6g})"
     if better_by > 0:
-        reason = f"{against}: better by {better_by:.6g}, less than the required {rule.smallest_improvement:g}"
-        return Verdict("hold", [reason], *numbers)
-    return Verdict("hold", [f"{against}: not better ({better_by:+.6g})"], *numbers)
+        reason = f"better by {better_by:.6g}, less than the required {rule.smallest_improvement:g}"
+    return Verdict("hold", [f"{against}: {reason}"], *numbers)
+
+
+def _incomparable(rule: Rule, candidate: float, why: str) -> Verdict:
+    accepted = rule.incomparable == "promote"
+    reasons = [f"{rule.metric} {candidate:.6g}; {why}", f'gate.incomparable = "{rule.incomparable}" decides']
+    return Verdict("incomparable", reasons, rule.metric, candidate, accepted=accepted)
 
 
 def _unfit(rule: Rule, score: float) -> str:

@@ -137,7 +137,7 @@ def update(
 def is_held_back(states: Iterable[State]) -> bool:
     """Return whether the gate held the new model back."""
     verdicts = [state.record.verdict for state in states if state.digest and isinstance(state.record, EvaluationRecord)]
-    return any(verdict.outcome == "hold" for verdict in verdicts)
+    return any(verdict.holds for verdict in verdicts)
 
 
 def _ask_platform(context: Context, links: Iterable[Link]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from lib.git import DIRTY
+from lib.platforms.outputs import model_digest
 from lib.release.fingerprints import SHORT
 from lib.release.gate import Verdict
 from lib.release.lineage import parameters_of
@@ -23,7 +24,13 @@ from lib.report.facts import Facts
 from lib.report.svg import number, signed
 
 Kind = Literal["done", "held", "failed", "partial"]
-BADGES = {"first": "first release", "promote": "promoted", "unchanged": "unchanged", "hold": "held back"}
+BADGES = {
+    "first": "first release",
+    "promote": "promoted",
+    "unchanged": "unchanged",
+    "hold": "held back",
+    "incomparable": "not comparable",
+}
 TITLES = {
     "train": "Run",
     "evaluate": "Verdict",
@@ -67,13 +74,13 @@ def headline(facts: Facts) -> Headline:
     """Return how a release ended, and why."""
     verdict, step = facts.verdict, facts.next_step
     reasons = _reasons(verdict) if verdict else []
-    if verdict and verdict.outcome == "hold":
+    if verdict and verdict.holds:
         stays = (
             f"Version {facts.production.version} stays in production"
             if facts.production
             else "Nothing is in production"
         )
-        return Headline("held", BADGES["hold"], stays, reasons)
+        return Headline("held", BADGES[verdict.outcome], stays, reasons)
     if facts.failure and facts.failure.step == step:
         return Headline("failed", "failed", f"Failed at {step}", [*facts.failure.message.splitlines(), *reasons])
     badge = BADGES[verdict.outcome] if verdict else "not evaluated"
@@ -107,7 +114,7 @@ def _unfinished(facts: Facts) -> str:
 def notices(facts: Facts) -> Iterator[str]:
     """Yield warnings: a failure after the release, files that were not committed."""
     verdict, failure = facts.verdict, facts.failure
-    if failure and (failure.step != facts.next_step or (verdict and verdict.outcome == "hold")):
+    if failure and (failure.step != facts.next_step or (verdict and verdict.holds)):
         yield f"Later, {failure.step} failed ({when(failure.failed_at)}): {failure.message.splitlines()[0]}"
     run = facts.get(RunRecord)
     if run and run.commit.endswith(DIRTY):
@@ -169,7 +176,7 @@ def _result(record: Record, digest: str) -> tuple[str, str]:
     what = record.summary
     match record:
         case RunRecord():
-            what, digest = record.run_id, record.outputs["model.joblib"]
+            what, digest = record.run_id, model_digest(record.outputs)
         case EvaluationRecord():
             what = BADGES[record.verdict.outcome]
         case ModelRecord():

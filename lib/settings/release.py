@@ -74,7 +74,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `smallest_improvement` and `floor` are in the metric's unit; a model worse than the floor is never deployed.
     `direction` may be left out if the metric's name implies it. `holdout` is a file with rows for all evaluations,
     relative to the project's root; if it is empty, the training leaves them. `target` is the column with true values.
-    `time_budget_s` limits the resampling.
+    `time_budget_s` limits the resampling. `incomparable` decides if two models cannot be compared on the same rows.
     """
 
     metric: str
@@ -84,6 +84,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holdout: str = ""
     target: str = "target"
     time_budget_s: Above0 = 60
+    incomparable: Literal["hold", "promote"] = "hold"
 
     def __post_init__(self) -> None:
         """Complete the direction. Raises ValueError if the metric's name implies another direction, or none."""

@@ -1,17 +1,9 @@
 """Evaluate: score the run's model and the production model on the same rows, and let the gate decide."""
 
-from pathlib import Path
-
-import msgspec
-
-from lib.forks import evaluation, resampling
-from lib.forks.evaluation import Comparison
-from lib.platforms.base import Production
-from lib.platforms.outputs import same_data
-from lib.release import gate
+from lib.release import comparison, gate
 from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import EvaluationRecord, RunRecord
-from lib.release.steps.step import SCORING, Context, Step, holdout_of
+from lib.release.steps.step import SCORING, Context, Step
 from lib.settings.release import Rule
 
 SETTINGS = ("metric", "direction", "smallest_improvement", "floor")
@@ -28,7 +20,9 @@ class Evaluate(Step[EvaluationRecord]):
         """Return all settings of the gate; see Step."""
         rule, root = context.settings.release.gate, context.settings.root
         # A setting that earlier releases did not have counts only if it is used, so that their verdicts stay fresh.
-        used = [name for name in ("holdout", "target") if getattr(rule, name) != getattr(DEFAULTS, name)]
+        used = [
+            name for name in ("holdout", "target", "incomparable") if getattr(rule, name) != getattr(DEFAULTS, name)
+        ]
         settings = of_settings("gate", **{name: getattr(rule, name) for name in (*SETTINGS, *used)})
         return settings | of_files(root, *filter(None, [rule.holdout]), SCORING)
 
@@ -46,67 +40,22 @@ class Evaluate(Step[EvaluationRecord]):
         """Score both models on the run's hold-out rows, and let the gate decide; see Step."""
         run, platform, rule = context.records.get(RunRecord), context.platform, context.settings.release.gate
         production = platform.models.production()
-        production_run, production_file = _production_model(context, production) if production else ("", None)
-        scores = _compare(context, run.run_id, production_file)
+        with comparison.opponent(context, production) as opponent:
+            scores = comparison.compare(context, run.run_id, opponent)
         verdict = gate.decide(
             rule,
             scores["candidate"][rule.metric],
             scores["production"].get(rule.metric),
             scores["improvements"],
-            same_model=production_file is not None and production_file == platform.runs.model(run.run_id),
+            same_model=opponent is not None and opponent.model == platform.runs.model(run.run_id),
+            incomparable=scores["trouble"],
         )
         return EvaluationRecord(
             inputs=inputs,
             previous=previous,
             run_id=run.run_id,
             against=production.version if production else None,
-            verdict=_with_data(verdict, context, run.run_id, production_run),
+            verdict=comparison.with_remarks(verdict, context, run.run_id, opponent),
             metrics=scores["candidate"],
             production_metrics=scores["production"],
         )
-
-
-def _compare(context: Context, run_id: str, production: Path | None) -> Comparison:
-    """Score the run's model and, if there is one, the production model."""
-    rule, forks = context.settings.release.gate, context.forks
-    arguments = {
-        "root": str(context.settings.root),
-        "holdout": str(holdout_of(context, run_id)),
-        "target": rule.target,
-        "metric": rule.metric,
-    }
-    scores = forks.call(
-        evaluation.compare,
-        candidate=str(context.platform.runs.model(run_id)),
-        production=forks.call(evaluation.answers, model=str(production), **arguments) if production else None,
-        direction=rule.direction,
-        budget_s=rule.time_budget_s,
-        **arguments,
-    )
-    if production and len(scores["improvements"]) < resampling.RESAMPLES:
-        context.tell(
-            f"{len(scores['improvements'])} of {resampling.RESAMPLES} resamples: scoring is slow "
-            f"(gate.time_budget_s = {rule.time_budget_s:g}), or some of them cannot be scored"
-        )
-    return scores
-
-
-def _production_model(context: Context, production: Production) -> tuple[str, Path]:
-    """Return the run and the file of the production model. If its version was deleted, its run still has the file."""
-    platform = context.platform
-    if model := platform.models.find(production.version):
-        return model.run_id, platform.models.file(model.version)
-    run_id = production.evidence["run"]
-    return run_id, platform.runs.model(run_id)
-
-
-def _with_data(verdict: gate.Verdict, context: Context, run: str, production_run: str) -> gate.Verdict:
-    """Add to a verdict's reasons if both models were trained on different data: that favours the production model."""
-    output = context.platform.runs.output
-    if not production_run or same_data(output(production_run, "data.json"), output(run, "data.json")):
-        return verdict
-    reason = (
-        "the data changed since the production model was trained; both are scored on the new hold-out rows, "
-        "some of which it may know"
-    )
-    return msgspec.structs.replace(verdict, reasons=[*verdict.reasons, reason])
