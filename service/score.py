@@ -1,8 +1,7 @@
-"""Score rows with the model: in a web service, or by `python service/score.py ROWS.json MODEL`."""
+"""Score rows with the model in a web service."""
 
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 COLUMNS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 model: Any = None
-identity: dict[str, str] = {}
 
 
 class BadInputError(ValueError):
@@ -24,12 +22,9 @@ class BadInputError(ValueError):
 
 
 def init() -> None:
-    """Load the model from AZUREML_MODEL_DIR, and its identity from the environment."""
-    global model, identity  # noqa: PLW0603 - Azure's server keeps the state of a script in its module
-    folder = Path(os.environ["AZUREML_MODEL_DIR"])
-    model = joblib.load(next(folder.rglob("model.joblib")))
-    names = {"X-Model": "MODEL_NAME", "X-Model-Version": "MODEL_VERSION", "X-Image": "IMAGE_DIGEST"}
-    identity = {header: os.environ.get(name, "unknown") for header, name in names.items()}
+    """Load the model from AZUREML_MODEL_DIR."""
+    global model  # noqa: PLW0603 - Azure's server keeps the state of a script in its module
+    model = joblib.load(next(Path(os.environ["AZUREML_MODEL_DIR"]).rglob("model.joblib")))
 
 
 @rawhttp  # type: ignore[untyped-decorator]  # Azure's server ships no types
@@ -45,9 +40,9 @@ def run(request: AMLRequest) -> AMLResponse:
 
 
 def answer(body: dict[str, Any], status: int) -> AMLResponse:
-    """Build a response, with the headers that identify the model and the image."""
+    """Build a response."""
     content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-    return AMLResponse(content, status, identity | {"Content-Type": "application/json"})
+    return AMLResponse(content, status, {"Content-Type": "application/json"})
 
 
 def read_rows(body: bytes) -> NDArray[np.float64]:
@@ -108,8 +103,3 @@ def _to_array(rows: list[Any]) -> NDArray[np.float64] | None:
     if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype.kind not in "if":  # noqa: PLR2004 - rows and columns
         return None
     return values.astype(np.float64, copy=False) if np.isfinite(values).all() else None
-
-
-if __name__ == "__main__":
-    model = joblib.load(sys.argv[2] if len(sys.argv) > 2 else "outputs/model.joblib")  # noqa: PLR2004 - optional
-    print(model.predict(read_rows(Path(sys.argv[1]).read_bytes())).tolist())

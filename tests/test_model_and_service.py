@@ -1,7 +1,6 @@
 """model/train.py as a script, and service/score.py under Azure's own server, without the release around them."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 import requests
 from sklearn.datasets import load_diabetes
 
+from lib.image.assemble import assemble
 from tests.support.project import ROOT, clean_environment, eventually, free_port
 
 COLUMNS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
@@ -37,15 +37,16 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def score(outputs: Path) -> Iterator[str]:
-    """Give the address of score.py under Azure's server."""
-    port, log = free_port(), outputs.parent / "server.log"
+    """Give the address of an image's entry script under Azure's server."""
+    port, log, image = free_port(), outputs.parent / "server.log", outputs.parent / "image"
+    assemble(ROOT, outputs / "model.joblib", requirements="", base="").write(image)
     server = Path(sys.executable).with_name("azmlinfsrv")
     command: list[str | Path] = [
         server,
         "--entry_script",
-        ROOT / "service/score.py",
+        image / "entry.py",
         "--model_dir",
-        outputs,
+        image / "model/1",
         "--port",
         str(port),
     ]
@@ -156,15 +157,3 @@ class TestScoring:
 
     def test_a_get_is_refused(self, score: str) -> None:
         assert requests.get(score, timeout=30).status_code == 405
-
-    def test_it_scores_a_file_on_the_command_line(self, outputs: Path, tmp_path: Path) -> None:
-        rows = read(outputs / "holdout.json")["data"][:2]
-        (tmp_path / "rows.json").write_text(json.dumps({"data": rows}))
-        command: list[str | Path] = [
-            sys.executable,
-            ROOT / "service/score.py",
-            tmp_path / "rows.json",
-            outputs / "model.joblib",
-        ]
-        done = subprocess.run(command, check=True, capture_output=True, timeout=240, env=os.environ)
-        assert len(json.loads(done.stdout)) == 2

@@ -40,6 +40,11 @@ WRAPPED = "\nrun_now = run\n@rawhttp\ndef run(request):\n"
 ANSWERS_AS_ANOTHER = (
     f"{WRAPPED}    made = run_now(request)\n    made.headers['X-Model-Version'] = '99'\n    return made\n"
 )
+CRASHES_WHEN_ASKED = f"""{WRAPPED}
+    if request.method == "POST":
+        __import__("ctypes").string_at(0)
+    return run_now(request)
+"""
 HANGS_WHEN_ASKED = f"{WRAPPED}    Path({{mark!r}}).touch()\n    __import__('threading').Event().wait()\n"
 HOLDS_POSTS = f"""{WRAPPED}
     if request.headers.get("X-Hold"):
@@ -109,7 +114,7 @@ def mark(tmp_path: Path) -> Path:
 def shared(ground: Ground) -> Iterator[Deployment]:
     """Give a service that serves, for tests that only ask it."""
     service = on_port("shared", free_port(), workers=2)
-    deployment = ground.deployment(service, ground.version(0.05))
+    deployment = ground.deployment(service, ground.version(0.05), ANSWERS_AS_ANOTHER)
     ground.platform.services.deploy(deployment)
     yield deployment
     ground.platform.remove(Resource(kind="service", name="shared", detail=""))
@@ -361,9 +366,9 @@ class TestUpdating:
             (DIES, {}, 60, "ended"),
             (HANGS, {}, 2, r"start_timeout_s = 2"),
             ("", {"predictions": [1.0, 2.0, 3.0, 4.0, 5.0]}, 60, "row 0 gives .*, the registered model 1.0"),
-            (ANSWERS_AS_ANOTHER, {}, 60, "X-Model-Version is 99"),
+            (CRASHES_WHEN_ASKED, {}, 60, r"it crashed: Segmentation fault \(score.py, line \d+\)"),
         ],
-        ids=["raises", "no Python", "dies", "takes too long", "predicts something else", "says it is another"],
+        ids=["raises", "no Python", "dies", "takes too long", "predicts something else", "crashes when asked"],
     )
     def test_a_candidate_that_is_not_right_is_dropped_and_the_old_version_serves(
         self,

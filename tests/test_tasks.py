@@ -97,7 +97,7 @@ def test_listing_the_tasks_imports_nothing_of_the_release(project: Project) -> N
         (["test", "--only"], "fresh"),
         (["score", "rows.json"], '{"result":['),
         (["score", "rows.json", "--service", "aci"], '{"result":['),
-        (["score", "rows.json", "--model", "1"], "["),
+        (["score", "rows.json", "--model", "1"], '{"result":['),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -109,7 +109,7 @@ def test_tasks_work_from_any_folder(released: Project, arguments: list[str], sai
 def test_a_service_and_a_model_score_a_file_as_the_registered_model(released: Project, tmp_path: Path) -> None:
     file, expected = str(rows_file(released, tmp_path)), record(released, "image.json")["predictions"]
     assert json.loads(released.invoke("score", file))["result"] == pytest.approx(expected)
-    assert json.loads(released.invoke("score", file, "--model", "1")) == pytest.approx(expected)
+    assert json.loads(released.invoke("score", file, "--model", "1"))["result"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("flags", [[], ["--model", "1"]], ids=["service", "model"])

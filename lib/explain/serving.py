@@ -50,7 +50,7 @@ def ask(context: Context, target: str) -> Serving:
         raise ReleaseError(
             f"service {service.name} does not say which model answers: status {answer.status}, "
             f"X-Model-Version {version!r}\n"
-            "service/score.py must set the headers described in docs/own-model.md"
+            "Images of this release add it to every answer: `invoke release` deploys one"
         )
     promotions = (entry for entry in platform.models.history() if (entry.version, entry.image) == (int(version), image))
     return Serving(

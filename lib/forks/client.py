@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from lib.environment.lock import Lock
 from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError
+from lib.forks import causes
 from lib.settings import SECRETS
 
 LIMIT_S = 300.0
@@ -153,7 +154,8 @@ def receive(channel: socket.socket) -> dict[str, Any]:
 def result_of(answer: dict[str, Any], function: str, log: Path) -> Any:
     """Return the result of a call from its answer. Raises CallError if the answer is an error or empty."""
     if not answer:
-        raise CallError(f"{function} ended without a result (killed, or out of memory?)\nIts log is {log}")
+        cause = causes.crash_in(log) or "something killed its process, perhaps because memory was short"
+        raise CallError(f"{function} ended without a result: {cause}\nIts log is {log}")
     if "error" in answer:
         raise CallError(f"{answer['error']}\nThe traceback is in {log}")
     return answer["result"]

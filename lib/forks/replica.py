@@ -2,12 +2,14 @@
 
 Channel to the release that starts the replica:
 
-    replica -> {"port"}               the model is loaded
+    replica -> {"port"}               every worker has loaded the model
     replica <- the listening socket   take over the traffic
     replica -> {"taken"}
 
 Until it has taken over, the replica ends if the channel closes. From then on, later releases reach it over its control
 socket: "listener" hands the listening socket on; "stop" ends the replica after its current requests.
+
+Each worker loads the model once, and keeps it: the shared socket replaces the private one under the same number.
 """
 
 import contextlib
@@ -24,50 +26,121 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lib.forks import causes
 from lib.image import intact
 
 LONGEST_SOCKET_PATH = 100  # bytes; macOS allows 103, Linux 107
+BOOT_ERROR = 3  # gunicorn's exit code of a worker that could not load: it ends the server
+
+
+class WorkerError(Exception):
+    """A worker could not load the model."""
 
 
 class Replica:
     """The state that gunicorn's main thread and the control thread share."""
 
-    def __init__(self, channel: socket.socket, image: str, control: str, workers: int) -> None:
+    def __init__(self, channel: socket.socket, image: str, control: str, workers: int, log_file: str) -> None:
         self._channel = channel
         self._control_path = control
+        self._log = Path(log_file)
         serve = runpy.run_path(str(Path(image) / "serve.py"))
-        hooks = {"when_ready": self._on_ready, "on_reload": self._on_reload, "post_fork": self._on_fork}
+        hooks = {
+            "when_ready": self._on_ready,
+            "pre_fork": self._before_fork,
+            "post_fork": self._in_worker,
+            "post_worker_init": self._on_loaded,
+            "child_exit": self._on_exit,
+        }
         self._server = serve["Server"](**serve["options"]("127.0.0.1:0", workers), **hooks)
+        self._load, self._server.load = self._server.load, self._load_or_report
         self._arbiter: Any = None
         self._control: socket.socket | None = None
-        self._switched = threading.Event()
+        self._count = workers
+        self._workers: dict[int, tuple[socket.socket, socket.socket]] = {}  # by age: our end, and the worker's
+        self._failures, self._failure_end = os.pipe()  # a line from each worker that could not load the model
+        self._loaded, self._loaded_end = os.pipe()  # a byte from each worker that has loaded it
+        self._workers_may_end = False  # not before the replica serves
+        self._failed = False
 
     def serve(self) -> None:
-        """Serve until told to stop."""
+        """Serve until told to stop. Raises WorkerError if a worker cannot load the model."""
+        process = os.getpid()
+        os.set_blocking(self._failures, False)
         threading.Thread(target=self._wait_for_traffic, daemon=True).start()
-        self._server.run()
+        try:
+            self._server.run()
+        except BaseException as ended:  # if several workers fail, gunicorn does not end in its usual way
+            in_worker, failed = os.getpid() != process, self._failed or not isinstance(ended, SystemExit) or ended.code
+            if failed and not in_worker and not self._workers_may_end:
+                raise WorkerError(self._failure()) from None
+            raise
+
+    def _failure(self) -> str:
+        """Return why a worker could not load the model."""
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self._failures, 1 << 16).decode().splitlines()[0]
+        how = causes.crash_in(self._log) or "something ended it, perhaps because memory was short"
+        return f"a worker ended before it served: {how}"
+
+    def _load_or_report(self) -> Any:
+        """Load the application. If that fails, write why into the pipe of failures before the worker ends."""
+        try:
+            return self._load()
+        except BaseException as error:
+            if isinstance(error, SystemExit) and not error.code:
+                raise  # it was stopped
+            traceback.print_exc()
+            os.write(self._failure_end, causes.describe(error).replace("\n", " ").encode() + b"\n")
+            raise SystemExit(BOOT_ERROR) from error
 
     def _on_ready(self, arbiter: Any) -> None:
-        """Report the private port when the application is loaded."""
+        """Keep gunicorn's main object, which has the listening socket."""
         self._arbiter = arbiter
-        port = arbiter.LISTENERS[0].sock.getsockname()[1]
-        self._channel.sendall(json.dumps({"port": port}).encode() + b"\n")
 
-    def _on_reload(self, _arbiter: Any) -> None:
-        """Note that gunicorn listens on the shared socket; it forks its workers next."""
-        self._switched.set()
+    def _before_fork(self, _arbiter: Any, worker: Any) -> None:
+        """Open a channel to a worker that is forked next."""
+        self._workers[worker.age] = socket.socketpair()
 
-    def _on_fork(self, _arbiter: Any, _worker: Any) -> None:
-        """Close sockets in a worker: copies left open there would hide that the replica has ended."""
+    def _in_worker(self, _arbiter: Any, worker: Any) -> None:
+        """Close what is not the worker's: copies left open there would hide that the replica has ended."""
         self._channel.close()
         if self._control:
             self._control.close()
+        for age, (ours, theirs) in self._workers.items():
+            ours.close()
+            if age != worker.age:
+                theirs.close()
+
+    def _on_loaded(self, worker: Any) -> None:
+        """Report that a worker has loaded the model, and wait in a thread for the shared socket."""
+        channel = self._workers[worker.age][1]
+        os.write(self._loaded_end, b"!")
+        threading.Thread(target=_switch, args=[channel, worker], daemon=True).start()
+
+    def _on_exit(self, _arbiter: Any, worker: Any) -> None:
+        """End the replica if a worker ends before all have loaded the model: the next would end in the same way."""
+        for end in self._workers.pop(worker.age, ()):
+            end.close()
+        if not self._workers_may_end:
+            self._failed = True
+            os.kill(os.getpid(), signal.SIGQUIT)
+
+    def _report_port(self) -> None:
+        """Report the private port when every worker has loaded the model."""
+        for _ in range(self._count):
+            os.read(self._loaded, 1)
+        port = self._arbiter.LISTENERS[0].sock.getsockname()[1]
+        with contextlib.suppress(OSError):
+            self._channel.sendall(json.dumps({"port": port}).encode() + b"\n")
 
     def _wait_for_traffic(self) -> None:
         """Take the listening socket over and obey later releases, or end with the release that started this replica."""
+        threading.Thread(target=self._report_port, daemon=True).start()
         _, descriptors, _, _ = socket.recv_fds(self._channel, 16, 1)
         if not descriptors:
-            # SIGKILL while the model loads, because gunicorn handles no signal yet.
+            self._workers_may_end = True
+            # SIGKILL before gunicorn handles signals.
             os.kill(os.getpid(), signal.SIGKILL if self._arbiter is None else signal.SIGQUIT)
             return
         try:
@@ -77,10 +150,7 @@ class Replica:
             traceback.print_exc()
             os.kill(os.getpid(), signal.SIGQUIT)
             return
-        self._server.options["bind"] = f"fd://{descriptors[0]}"
-        # SIGHUP makes gunicorn read its options again and replace its workers; the loaded model stays.
-        os.kill(os.getpid(), signal.SIGHUP)
-        self._switched.wait()
+        self._take(descriptors[0])
         with contextlib.suppress(OSError):
             self._channel.sendall(b'{"taken": true}\n')
         self._channel.close()
@@ -88,6 +158,18 @@ class Replica:
             connection, _ = self._control.accept()
             with connection, contextlib.suppress(OSError):
                 self._obey(connection)
+
+    def _take(self, listener: int) -> None:
+        """Put the shared socket in the place of the private one: here, for workers to come, then in each worker."""
+        os.set_blocking(listener, False)
+        self._workers_may_end = True
+        os.dup2(listener, self._arbiter.LISTENERS[0].sock.fileno(), inheritable=False)
+        for ours, theirs in list(self._workers.values()):
+            theirs.close()  # so that the end of a worker ends the wait for it
+            with contextlib.suppress(OSError):
+                socket.send_fds(ours, [b"!"], [listener])
+                ours.recv(1)
+        os.close(listener)
 
     def _obey(self, connection: socket.socket) -> None:
         """Do what a later release asks."""
@@ -99,14 +181,25 @@ class Replica:
             threading.Event().wait()  # keeps the connection open until this process has ended
 
 
-def run(channel: socket.socket, image: str, digest: str, control: str, workers: int) -> None:
-    """Be a replica of the image in a folder until told to stop. Called in a fork.
+def run(channel: socket.socket, image: str, digest: str, control: str, workers: int, log_file: str) -> None:
+    """Be a replica of the image in a folder until told to stop. Called in a fork that writes to `log_file`.
 
-    Raises DamagedImageError before it loads anything if the image is not the one with this digest.
+    Raises DamagedImageError before it loads anything if the image is not the one with this digest, WorkerError if the
+    model cannot be loaded.
     """
     sys.dont_write_bytecode = True  # an image contains only the files that its manifest lists
     intact.require_intact(Path(image), digest)
-    Replica(channel, image, control, workers).serve()
+    Replica(channel, image, control, workers, log_file).serve()
+
+
+def _switch(channel: socket.socket, worker: Any) -> None:
+    """Wait in a worker for the shared socket, and put it in the place of the private one."""
+    _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    if descriptors:
+        os.dup2(descriptors[0], worker.sockets[0].fileno(), inheritable=False)
+        os.close(descriptors[0])
+        os.write(worker.PIPE[1], b"!")  # wakes the worker, which waits for the private socket
+        channel.sendall(b"!")
 
 
 def _bind(path: str) -> socket.socket:

@@ -5,6 +5,7 @@ It runs beside the owner's model and imports the standard library only.
 
 import ast
 import contextlib
+import faulthandler
 import importlib
 import json
 import os
@@ -17,6 +18,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from lib.forks import causes
 
 # What a scoring server imports besides score.py, except modules that read their settings while they are imported.
 # Small modules, because a request waits until the current import is done.
@@ -107,6 +110,7 @@ def _run(request: dict[str, Any], channel_fd: int, log_fd: int) -> None:
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     os.close(log_fd)
+    faulthandler.enable(2)  # a crash leaves its stack in the log
     os.environ.update(request["env"])
     channel = socket.socket(fileno=channel_fd)
     process = os.getpid()
@@ -120,10 +124,12 @@ def _run(request: dict[str, Any], channel_fd: int, log_fd: int) -> None:
             result = function(*request["args"], **request["kwargs"])
         answer = json.dumps({"result": result})
     except BaseException as error:
-        if os.getpid() != process or (isinstance(error, SystemExit) and not error.code):
-            os._exit(0)  # a worker that gunicorn forked here, or a server that was stopped: neither answers the caller
+        if os.getpid() != process:  # a worker that gunicorn forked here; its code says why it ends
+            os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+        if request["takes_channel"] and isinstance(error, SystemExit) and not error.code:
+            os._exit(0)  # a server that was stopped does not answer the caller
         traceback.print_exc()
-        answer = json.dumps({"error": _describe_error(error)})
+        answer = json.dumps({"error": causes.describe(error)})
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(OSError):
@@ -135,25 +141,6 @@ def _exit_with_caller(channel: socket.socket) -> None:
     """Exit when the caller closes its end, or is killed: the caller never sends anything."""
     channel.recv(1)
     os._exit(1)
-
-
-def _describe_error(error: BaseException) -> str:
-    """Return what was raised, and where in the owner's files.
-
-    A server that ends because score.py failed raises its own error from that of score.py. So the first error in the
-    chain that has a line in the owner's files is described, or else the first of all.
-    """
-    while not _own_frames(error) and (cause := error.__cause__ or error.__context__):
-        error = cause
-    frames = _own_frames(error)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
-
-
-def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Return the frames of an error that are in the owner's files."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in frames if Path(frame.filename).parent.name in ("model", "service")]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from lib.settings import conda
 HERE = Path(__file__).parent
 REQUIREMENTS = "packages/requirements.txt"
 PACKAGES_DOCKERFILE = "environment.Dockerfile"
-SERVER = ("drain.py", "intact.py", "scoring_keys.py", "serve.py")
+SERVER = ("drain.py", "entry.py", "intact.py", "scoring_keys.py", "serve.py")
 BASE = "docker.io/library/python:3.11-slim"
 
 

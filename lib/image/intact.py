@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MODEL_PATH = "model/1/model.joblib"
+ENTRY = "entry.py"
 MANIFEST = "manifest.json"
 # In a container the manifest is in the layer of the model, so that a new model changes only one layer.
 MANIFESTS = (MANIFEST, f"model/{MANIFEST}")

@@ -5,6 +5,7 @@ This file goes into every image. It imports nothing of the release.
 
 import argparse
 import contextlib
+import faulthandler
 import os
 import runpy
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.sync import SyncWorker
 
 HERE = Path(__file__).resolve().parent
 REQUEST_BYTES = 1048576
+START_LIMIT_S = 3600.0  # for init(); a release waits for a shorter time
 LINGER_S = 2.0  # how long a refused body is still read
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -25,11 +28,10 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def load() -> Application:
     """Load score.py with the model into Azure's application, which reads its settings from the environment."""
     os.environ |= {
-        "AML_APP_ROOT": str(HERE / "service"),
-        "AZUREML_ENTRY_SCRIPT": "score.py",
+        "AML_APP_ROOT": str(HERE),
+        "AZUREML_ENTRY_SCRIPT": "entry.py",
         "AZUREML_MODEL_DIR": str(HERE / "model" / "1"),
     }
-    sys.path.insert(0, str(HERE / "service"))
     from azureml_inference_server_http.server.entry import app
 
     return app  # type: ignore[no-any-return]
@@ -78,12 +80,31 @@ def _refuse(message: bytes, request: dict[str, Any]) -> Iterator[bytes]:
                 return
 
 
+class Worker(SyncWorker):  # type: ignore[misc]
+    """A worker that loads the model itself: threads that a model starts in init() would not survive a fork."""
+
+    def load_wsgi(self) -> None:
+        """Load the application. Its limit differs from that of a request, and a crash leaves its stack in the log."""
+        faulthandler.enable(2)
+        limit = time.monotonic() + START_LIMIT_S
+        os.utime(self.tmp.fileno(), (limit, limit))  # gunicorn ends a worker whose file is older than its timeout
+        super().load_wsgi()
+        faulthandler.enable(2)  # again, because Azure's server moves it to the standard error of that moment
+        self.tmp.notify()
+
+
 class Server(BaseApplication):  # type: ignore[misc]
-    """Gunicorn. It loads the application once, before it forks its workers, so they share the model's memory."""
+    """Gunicorn. Each of its workers loads the application."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
         super().__init__()
+        # Run, not imported: a module of this name must not hide one of the owner's.
+        scoring_keys = runpy.run_path(str(HERE / "scoring_keys.py"))
+        try:
+            self.keys = scoring_keys["ScoringKeys"].from_environment(os.environ)
+        except ValueError as error:
+            sys.exit(str(error))
 
     def load_config(self) -> None:
         """Pass the options to gunicorn, which calls this again at each reload."""
@@ -91,14 +112,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Application:
-        """Load the guarded application. The keys are removed from the environment before score.py could read them."""
-        # Run, not imported: a module of this name must not hide one of the owner's.
-        scoring_keys = runpy.run_path(str(HERE / "scoring_keys.py"))
-        try:
-            keys = scoring_keys["ScoringKeys"].from_environment(os.environ)
-        except ValueError as error:
-            sys.exit(str(error))
-        return Guard(load(), keys, int(os.environ.get("REQUEST_BYTES", REQUEST_BYTES)))
+        """Load the guarded application in a worker. score.py finds no key in the environment: they have left it."""
+        return Guard(load(), self.keys, int(os.environ.get("REQUEST_BYTES", REQUEST_BYTES)))
 
 
 def options(bind: str, workers: int) -> dict[str, Any]:
@@ -106,8 +121,7 @@ def options(bind: str, workers: int) -> dict[str, Any]:
     return {
         "bind": bind,
         "workers": workers,
-        "worker_class": "sync",
-        "preload_app": True,
+        "worker_class": Worker,
         "control_socket_disable": True,
         "loglevel": "warning",
     }

@@ -1,11 +1,12 @@
-"""`invoke score`: score a file of rows by a service, or by a model version in this Python."""
+"""`invoke score`: score a file of rows by a service, or by a model version without a service."""
 
 import http
-import subprocess
+import tempfile
 from pathlib import Path
 
 from lib.errors import ReleaseError
-from lib.forks.client import environ_without_secrets
+from lib.forks import rehearsal
+from lib.image.assemble import assemble
 from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context
 from lib.webservice import Client
@@ -25,19 +26,16 @@ def by_service(context: Context, target: str, file: Path) -> str:
 
 
 def by_model(context: Context, version: int, file: Path) -> str:
-    """Score a file by a model version, with service/score.py but without a service."""
-    _read(file)  # a missing file is reported before the model is downloaded
-    script = context.settings.root / "service" / "score.py"
-    command = [
-        context.forks.environment.python(),
-        str(script),
-        str(file.resolve()),
-        str(context.platform.models.file(version)),
-    ]
-    process = subprocess.run(command, env=environ_without_secrets(), capture_output=True, text=True, check=False)
-    if process.returncode:
-        raise ReleaseError(f"{script.name} failed: {process.stderr.strip().splitlines()[-1]}")
-    return process.stdout.strip()
+    """Score a file by a model version, with today's service/ but without a service."""
+    body = _read(file).decode()  # a missing file is reported before the model is downloaded
+    # Neither packages nor a base: the image is not built, it only runs here.
+    image = assemble(context.settings.root, context.platform.models.file(version), requirements="", base="")
+    with tempfile.TemporaryDirectory() as folder:
+        image.write(Path(folder))
+        status, text = context.forks.call(rehearsal.score, folder=folder, body=body)
+    if status != http.HTTPStatus.OK:
+        raise ReleaseError(f"service/score.py answers {status}: {text}")
+    return text
 
 
 def _read(file: Path) -> bytes:

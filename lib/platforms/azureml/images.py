@@ -17,7 +17,7 @@ from azureml.core.model import InferenceConfig, ModelPackage
 from lib.errors import ReleaseError
 from lib.files import digest_file
 from lib.image.assemble import REQUIREMENTS, require_intact
-from lib.image.intact import MODEL_PATH
+from lib.image.intact import ENTRY, MODEL_PATH
 from lib.platforms.azureml import environments
 from lib.platforms.azureml.models import Models
 from lib.platforms.azureml.ownership import Ownership
@@ -72,10 +72,10 @@ class Images:
         if not versions:
             raise ReleaseError("the model of the image is not registered\nRun `invoke register` first")
         tell("Azure builds the image, which takes some minutes if the environment is new")
-        location = self._package(build.folder, versions[0])
         with tempfile.TemporaryDirectory() as folder:
             content = Path(folder) / "content"
             shutil.copytree(build.folder, content, ignore=lambda _, names: [name for name in names if name == "model"])
+            location = self._package(content, versions[0])
             properties = {"digest": build.digest, "location": location, "model_version": str(versions[0].version)}
             self._keep(
                 versions[0].properties["run_id"], content, self._ownership.tags | properties | {"commit": build.commit}
@@ -98,7 +98,9 @@ class Images:
         specification = environments.for_scoring(self._models.name, (folder / REQUIREMENTS).read_text())
         environment: Environment = environments.registered(self._connection.get_or_create(), specification)
         environment.environment_variables = dict(variables)
-        return InferenceConfig("score.py", source_directory=str(folder / "service"), environment=environment)
+        # Images of earlier versions have no entry.py: their score.py adds its identity itself.
+        entry, source = (ENTRY, folder) if (folder / ENTRY).is_file() else ("score.py", folder / "service")
+        return InferenceConfig(entry, source_directory=str(source), environment=environment)
 
     def verified(self, digest: str) -> Path:
         """Return an image's content on this machine, verified. Raises ReleaseError if there is no such image."""

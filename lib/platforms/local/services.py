@@ -3,7 +3,7 @@
 import contextlib
 import http
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from lib.errors import UnhealthyError
 from lib.platforms.base import KEY_NAMES, Deployment, KeyName, WebService, key_from_env
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.serving import listeners
-from lib.platforms.local.serving.replicas import Replicas
+from lib.platforms.local.serving.replicas import Candidate, Replicas
 from lib.platforms.local.store import Store
 from lib.settings import Release, Secret, Service
 from lib.webservice import Client, deployment_mismatch, identity, identity_mismatch
@@ -149,7 +149,7 @@ class Services:
         same_engine = row is not None and row["engine"] == engine
         serving = row["replica"] if row and same_engine else ""
         with contextlib.closing(replicas.start(deployment, keys, serving)) as candidate:
-            self._check(candidate.addresses, deployment, row)
+            self._check(candidate, deployment, row)
             if row and not same_engine:  # two engines cannot share the port, so the old one must let go of it first
                 self._replicas(row["engine"]).stop_all(service.name)
             candidate.take()
@@ -171,15 +171,17 @@ class Services:
         if serving:
             replicas.stop(service.name, serving)
 
-    def _check(self, addresses: Sequence[str], deployment: Deployment, row: dict[str, Any] | None) -> None:
+    def _check(self, candidate: Candidate, deployment: Deployment, row: dict[str, Any] | None) -> None:
         """Check a candidate before it takes over: its identity and its predictions. Raises UnhealthyError."""
         version = identity(deployment.model_name, deployment.model_version, deployment.image)
         key = self.keys(deployment.service)[0]
-        for address in addresses:
+        for address in candidate.addresses:
             trouble = deployment_mismatch(
                 f"{address}/score", key.reveal(), version, deployment.rows, deployment.predictions
             )
             if trouble:
+                if trouble.startswith("no answer") and (cause := candidate.cause()):
+                    trouble += f"; {cause}"
                 serves = row is not None and not row["stopped"] and _answers(row, key) is not None
                 raise UnhealthyError(
                     f"the new version of {deployment.service.name} was not accepted: {trouble}\n"

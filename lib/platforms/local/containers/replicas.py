@@ -10,6 +10,7 @@ from typing import Any
 import docker.errors
 
 from lib.errors import ReleaseError, UnhealthyError
+from lib.forks import causes
 from lib.platforms.base import Deployment
 from lib.platforms.local.containers.balancer import Balancer
 from lib.platforms.local.containers.engine import REPLICA, SERVICE, Engine, explained
@@ -144,6 +145,12 @@ class Candidate:
         raise UnhealthyError(
             f"the replica was not ready after limits.start_timeout_s = {limit_s:g}\nIts log is in {log}"
         )
+
+    def cause(self) -> str:
+        """Return how a container's worker has crashed, from its log; an empty string if none has."""
+        with explained(f"reading the logs of {self._service.name}"):
+            logs = [container.logs().decode(errors="replace") for container in self._running]
+        return next((cause for log in logs if (cause := causes.crash(log))), "")
 
     def take(self) -> None:
         """Let the service's balancer send all requests to them."""

@@ -17,6 +17,7 @@ from lib.platforms.local.serving.replicas import variables
 from lib.settings import Limits, Service
 
 STOP_LIMIT_S = 60.0
+CAUSE_LIMIT_S = 5.0
 
 
 class Processes:
@@ -44,6 +45,7 @@ class Processes:
             digest=deployment.image,
             control=str(folder / "control"),
             workers=service.local.workers,
+            log_file=str(folder / "log.txt"),
         )
         try:
             port = _wait_for_port(channel, folder / "log.txt", self._limits.start_timeout_s)
@@ -97,10 +99,16 @@ class Candidate:
                 taken = receive(self._channel)
             except OSError:  # it has died, or does not answer any more
                 taken = {}
-            if not taken:
-                raise UnhealthyError(
-                    f"the new replica ended while it took over (killed, or out of memory?)\nIts log is {self._log}"
-                )
+            if "taken" not in taken:
+                cause = taken.get("error", "killed, or out of memory?")
+                raise UnhealthyError(f"the new replica ended while it took over ({cause})\nIts log is {self._log}")
+
+    def cause(self) -> str:
+        """Return why the replica has ended; an empty string if it has not."""
+        self._channel.settimeout(CAUSE_LIMIT_S)
+        with contextlib.suppress(TimeoutError, OSError):
+            return str(receive(self._channel).get("error", ""))
+        return ""
 
     def close(self) -> None:
         """Close the channel. A replica without traffic ends then."""

@@ -17,6 +17,9 @@ class Candidate(Protocol):
     def addresses(self) -> Sequence[str]:
         """The private address of each replica."""
 
+    def cause(self) -> str:
+        """Return why a replica has ended; an empty string if none has, or if the reason is not known."""
+
     def take(self) -> None:
         """Take over the service's port. Raises ReleaseError; the previous version then keeps serving."""
 
