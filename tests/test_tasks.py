@@ -64,6 +64,25 @@ def test_every_task_supports_help_behind_its_name(project: Project, name: str) -
     assert f"Usage: inv[oke] [--core-opts] {name}" in project.invoke(name, "--help")
 
 
+@pytest.mark.parametrize("task", ["history", "status"])
+def test_tables_fit_80_columns_of_a_terminal(released: Project, task: str) -> None:
+    with released.on_a_terminal(task, env={"COLUMNS": "80"}) as terminal:
+        terminal.end()
+    assert max(map(len, re.sub(r"\033\[\d*m", "", terminal.shown).splitlines())) <= 80
+
+
+def test_a_missing_engine_is_reported_before_the_training(project: Project) -> None:
+    project.edit("config/release.toml", 'engine = "process"', 'engine = "container"')
+    env = {"DOCKER_HOST": f"unix://{project.root}/none.sock"}
+    assert "no container engine answers" in error(project, "release", expect=1, env=env)
+    assert not (project.root / "artifacts/local/run_id.json").exists()
+
+
+def test_windows_is_told_in_one_line() -> None:
+    assert usage.unsupported("win32").startswith("Windows runs this project in WSL only")
+    assert usage.unsupported("linux") == usage.unsupported("darwin") == ""
+
+
 def test_a_question_is_asked_again_until_the_answer_is_yes_or_no(released: Project) -> None:
     with released.on_a_terminal("stop") as terminal:
         terminal.expect_prompt(r"Continue\? \[y/N\] ")

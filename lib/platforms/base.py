@@ -251,6 +251,9 @@ class Images(Protocol):
         log; an interrupted build leaves no image.
         """
 
+    def require_builder(self) -> None:
+        """Raise ReleaseError if images cannot be built: a release asks before it trains. Changes nothing."""
+
     def settings(self) -> dict[str, dict[str, Any]]:
         """Return the settings that an image depends on only on this platform, by their section in release.toml."""
 

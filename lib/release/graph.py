@@ -118,6 +118,8 @@ def update(
     are fresh. After a verdict to hold, no step runs.
     """
     require_names(context.settings.root, "model", "service")
+    if NAMES.index(target) >= NAMES.index("image"):
+        context.platform.images.require_builder()  # not found out after a long training
     for line in context.platform.warnings():
         context.tell(line)
     links = chain.read(context.records)[: NAMES.index(target) + 1]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 
 from lib.platforms.base import Finding, Production
@@ -11,6 +12,7 @@ from lib.release.records import AciRecord, AksRecord, EvaluationRecord, ModelRec
 from lib.release.steps.step import Context
 from lib.terminal.progress import colour
 
+WIDTH = 79
 COLUMNS_BEFORE_REASON = len("aci_test   missing  ")
 
 
@@ -41,27 +43,16 @@ def status_json(states: list[State]) -> str:
 
 
 def history_table(history: list[Production]) -> str:
-    """Return a table of the versions that were in production, with the evidence for each."""
+    """Return a table of the versions that were in production, with the evidence below each."""
     from tabulate import tabulate
 
     if not history:
         return "Nothing was in production yet"
-    rows = [
-        [
-            entry.since,
-            entry.version,
-            entry.image[:12],
-            entry.evidence.get("verdict", ""),
-            entry.evidence.get("test", ""),
-        ]
-        for entry in history
-    ]
-    return tabulate(
-        rows,
-        headers=["since", "version", "image", "verdict", "test"],
-        tablefmt="simple",
-        maxcolwidths=[None, None, None, 50, 40],
-    )
+    rows = [[entry.since, entry.version, entry.image[:12]] for entry in history]
+    table, lines = tabulate(rows, headers=["since", "version", "image"], tablefmt="simple").splitlines(), []
+    for entry, line in zip(history, table[2:], strict=True):
+        lines += [line, *_indented(entry.evidence.get("verdict", "")), *_indented(entry.evidence.get("test", ""))]
+    return "\n".join([*table[:2], *lines])
 
 
 def findings(checks: Iterator[Finding]) -> list[Finding]:
@@ -93,6 +84,10 @@ def summary(context: Context, states: list[State]) -> str:
         low, high = verdict.interval
         lines.append(f"          improvement in {verdict.metric}, 95 % interval: {low:.6g} to {high:.6g}")
     return "\n".join([*lines, _held_back(context) if states[-1].kind == "held" else _served(context)])
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
 def _reason(state: State) -> str:

@@ -90,8 +90,16 @@ def _unknown(what: str, name: str, choices: list[str]) -> str:
     return f"unknown {what}{meant}\nChoose one of {', '.join(sorted(choices)) or 'none: it has no options'}"
 
 
+def unsupported(system: str) -> str:
+    """Return why a system cannot run this project; an empty string if it can."""
+    return "Windows runs this project in WSL only: https://learn.microsoft.com/windows/wsl" if system == "win32" else ""
+
+
 def require(tasks: ModuleType) -> None:
     """Print the tasks if the command line is empty. End with exit code 2 if it is wrong; Invoke would end with 1."""
+    if why := unsupported(sys.platform):
+        sys.stderr.write(f"Error: {why}\n")
+        sys.exit(2)
     output.survive_closed_pipe()
     arguments = sys.argv[1:]
     if not arguments:

@@ -82,6 +82,9 @@ class Images:
             )
         return location
 
+    def require_builder(self) -> None:
+        pass  # Azure builds images
+
     def settings(self) -> dict[str, dict[str, Any]]:
         return {}
 

@@ -46,6 +46,10 @@ class Images:
             aside.rename(bundle)
         return self._containers().images.build(build, tell) if self._settings.containers else str(bundle)
 
+    def require_builder(self) -> None:
+        if self._settings.containers:
+            self._containers().engine.describe()
+
     def settings(self) -> dict[str, dict[str, Any]]:
         if not self._settings.containers:
             return {}
