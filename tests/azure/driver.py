@@ -6,6 +6,8 @@
 import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -81,19 +83,13 @@ class Driver:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, **self.settings["environment"]}
         with self.log.open("wb") as log:
-            process = subprocess.Popen(
-                self.settings["command"],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-            )
+            process = start(self.settings, environment, log.fileno())
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(PERIOD_S)
                 self.stream()
                 if process.returncode is not None:
-                    return process.returncode
+                    return int(process.returncode)
                 if self.kill_file.exists():
                     process.kill()
                     process.wait()
@@ -119,6 +115,39 @@ class Driver:
         error = {"code": "UserError", "message": "\n".join([message, *tail]), "messageParameters": {}, "details": []}
         self.event("Error", ErrorResponse={"error": error})
         self.event("Failed")
+
+
+class Fork:
+    """A process that the loopback Azure forked from one that has imported the libraries; used as a Popen."""
+
+    def __init__(self, settings: dict[str, Any], environment: dict[str, str], output: int) -> None:
+        self.returncode: int | None = None
+        self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.connection.connect(settings["forks"])
+        request = {"arguments": settings["command"][1:], "folder": str(Path.cwd()), "environment": environment}
+        socket.send_fds(self.connection, [json.dumps(request).encode()], [output])
+        self.pid = int(self.connection.recv(100))
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for its end. Raises TimeoutExpired."""
+        self.connection.settimeout(timeout)
+        try:
+            self.returncode = int(self.connection.recv(100))
+        except TimeoutError:
+            raise subprocess.TimeoutExpired("python", timeout or 0) from None
+
+    def kill(self) -> None:
+        """Kill it with what it started."""
+        os.killpg(self.pid, signal.SIGKILL)
+
+
+def start(settings: dict[str, Any], environment: dict[str, str], output: int) -> Any:
+    """Start the script: as a fork if its interpreter has one, which saves seconds of imports."""
+    if settings["forks"]:
+        return Fork(settings, environment, output)
+    return subprocess.Popen(
+        settings["command"], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+    )
 
 
 def send(method: str, url: str, headers: dict[str, str], data: bytes | None) -> bytes:

@@ -12,11 +12,12 @@ from typing import Any
 from flask import Blueprint, current_app, request
 from packaging.requirements import InvalidRequirement
 
-from tests.azure import history, snapshots
+from tests.azure import forks, history, snapshots
 from tests.azure.interpreters import BuildError, interpreter, requirements
 from tests.azure.leash import Child
 from tests.azure.state import Record, State, Workspace
 from tests.azure.web import SCOPE, Problem, body, current, here, state, workspace
+from tests.support import warm
 
 web = here(Blueprint("execution", __name__, url_prefix=f"/execution/v1.0{SCOPE}/experiments/<experiment>"))
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ def local_run(experiment: str) -> Any:
         script = INVOCATION.format(python=sys.executable)
     settings = driver_settings(run, definition["Configuration"], "azureml-logs/70_driver_log.txt")
     if fault and fault.kind == "failed":
+        settings["forks"] = ""
         settings["command"] = [sys.executable, "-c", f"raise SystemExit({fault.message or 'a fault'!r})"]
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -133,7 +135,9 @@ def driver_settings(run: Record, configuration: Record, log: str) -> Record:
     if not has_sdk(configuration["environment"]["python"]):
         environment["LOOPBACK_WITHOUT_SDK"] = "yes"
     environment |= configuration["environment"].get("environmentVariables") or {}
+    command = configuration.get("command") or [find_interpreter(run, configuration), *script]
     return {
+        "forks": forks.address(state) if command[0] == sys.executable and warm.POSSIBLE else "",
         "scope": workspace.scope,
         "run": run["runId"],
         "experiment": experiment,
@@ -141,7 +145,7 @@ def driver_settings(run: Record, configuration: Record, log: str) -> Record:
         "token": token,
         "log": log,
         "environment": environment | (configuration.get("environmentVariables") or {}),
-        "command": configuration.get("command") or [find_interpreter(run, configuration), *script],
+        "command": command,
     }
 
 

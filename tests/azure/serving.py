@@ -22,13 +22,14 @@ DRAIN_S = 30
 PERIOD_S = 0.05
 APPLICATION = "azureml_inference_server_http.server.entry:app"
 NO_SERVER = "exec: gunicorn: not found"
+TRAINING = ("sklearn.datasets", "sklearn.metrics", "sklearn.model_selection")
 CRASH = "def init():\n    raise RuntimeError({message!r})\n\n\ndef run(data):\n    return data\n"
 
 
 @functools.cache
 def python() -> warm.Python:
     """Return a Python that has imported scikit-learn and the server's modules that read no settings when imported."""
-    return warm.Python([*SERVER, "gunicorn.app.wsgiapp", "joblib", "sklearn.linear_model"])
+    return warm.Python([*SERVER, "gunicorn.app.wsgiapp", "joblib", "sklearn.linear_model", *TRAINING])
 
 
 class CrashError(Exception):
