@@ -209,3 +209,15 @@ def processes_of_trainings(project: Project) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_all_that_can_be_known_is_reported_before_the_training(usual: Project) -> None:
+    with (
+        changed(usual, "model/train.py", '"--n_estimators"', '"--trees"'),
+        changed(usual, "model/helpers/trees.py", "class Forest", "import no_such_package\n\n\nclass Forest"),
+        changed(usual, TOML, GATE, '[gate]\nmetric = "profit"\ndirection = "higher"\n'),
+    ):
+        found = error(usual, "evaluate", expect=1)
+    assert "train.parameters.n_estimators: model/train.py has no argument --n_estimators, only --bootstrap" in found
+    assert re.search(r"model/helpers/trees.py, line 3: no package .* has the module no_such_package", found)
+    assert "gate.metric: scikit-learn has no metric profit" in found

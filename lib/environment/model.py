@@ -55,6 +55,14 @@ class ModelEnvironment:
         with self._turn:  # steps may ask at the same time
             return self._python
 
+    def packages(self) -> Path | None:
+        """Return the folder of the environment's packages; None if it is not built. Builds and resolves nothing."""
+        locked = lock.read(self._root)
+        place = self._folder / locked.digest if locked else None
+        if place is None or not building.is_complete(place):
+            return None
+        return next(iter(place.glob("lib/python*/site-packages")), None)
+
     @functools.cached_property
     def _python(self) -> str:
         return build(self.lock, self._folder, self._tell)

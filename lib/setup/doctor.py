@@ -8,10 +8,11 @@ from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError, SettingsError
 from lib.forks.client import Forks
 from lib.platforms.base import Finding
+from lib.release import early
 from lib.settings import conda, load
 from lib.setup import unit
 from lib.setup.machine import disk, packages, python, uv
-from lib.setup.project import commit, dotenv, dotenv_ignored, locked_packages, scripts
+from lib.setup.project import commit, dotenv, dotenv_ignored, locked_packages
 
 
 def check(root: Path) -> Iterator[Finding]:
@@ -22,7 +23,7 @@ def check(root: Path) -> Iterator[Finding]:
     yield from dotenv(root)
     yield from dotenv_ignored(root)
     yield commit(root)
-    yield from scripts(root)
+    yield from early.scripts(root)
     yield disk(root)
     yield from _settings(root)
 
@@ -57,6 +58,7 @@ def _settings(root: Path) -> Iterator[Finding]:
     if settings.env.platform == "local":
         yield from unit.check(root, settings)
     environment = ModelEnvironment(root, settings.environments, _ignore)
+    yield from early.settings(settings, environment.packages())
     with Forks(root, settings.records / "interpreter.log", environment) as forks:
         try:
             yield from platforms.connect(settings, forks).check()

@@ -57,13 +57,3 @@ def locked_packages(root: Path) -> Finding:
     packages = f"{len(locked.packages)} packages for Python {locked.python}"
     missing = building.check({"python": locked.python})
     return Finding(what=f"{conda.PATH}: {packages}{'' if file.python else ', as for this tool'}", fix=missing)
-
-
-def scripts(root: Path) -> Iterator[Finding]:
-    """Check that the model's and the service's scripts define the functions that a release calls."""
-    for name, functions in (("model/train.py", ("predict", "score")), ("service/score.py", ("init", "run"))):
-        path = root / name
-        text = path.read_text(errors="replace") if path.exists() else ""
-        absent = [function for function in functions if f"def {function}(" not in text]
-        fix = f"it must define {' and '.join(absent)}: see docs/own-model.md" if absent else ""
-        yield Finding(what=name, fix=fix)

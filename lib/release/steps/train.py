@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 
 from lib.environment import lock
-from lib.errors import SettingsError
+from lib.errors import ReleaseError, SettingsError
 from lib.files import digest, digest_large, source_files
 from lib.platforms.base import Job, Run
+from lib.release import early
 from lib.release.arguments import options
 from lib.release.completion import complete
 from lib.release.fingerprints import FILE, NOT_THERE, Fingerprint, of_files, of_settings
@@ -99,9 +100,22 @@ def _job(context: Context, inputs: Fingerprint) -> Job:
     )
 
 
+def _require_ready(context: Context) -> None:
+    """Raise ReleaseError with all problems that a training of hours would end with."""
+    environment, settings = context.forks.environment, context.settings
+    environment.python()  # builds it
+    findings = [*early.scripts(settings.root), *early.settings(settings, environment.packages())]
+    for finding in findings:
+        if finding.hint:
+            context.tell(f"{finding.what}: {finding.hint}")
+    if problems := [f"{finding.what}: {finding.fix}" for finding in findings if finding.fix]:
+        raise ReleaseError("\n".join(problems))
+
+
 def _train(context: Context, job: Job) -> Run:
     """Run a job. On Ctrl-C, offer to cancel a run that continues without this process, as it does on Azure."""
     context.platform.preflight()
+    _require_ready(context)
     try:
         return context.platform.runs.train(job, context.tell)
     except KeyboardInterrupt:
