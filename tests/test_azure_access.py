@@ -184,13 +184,16 @@ def test_a_workspace_that_is_missing_is_refused(project: AzureProject) -> None:
 
 def test_a_workspace_is_created_once_where_that_is_allowed_with_its_group(project: AzureProject) -> None:
     named = {"AZURE_RESOURCE_GROUP": "new-group", "AZURE_WORKSPACE_NAME": "new", "AZURE_LOCATION": "northeurope"}
-    with changed(project, TOML, 'create = ["aks"]', 'create = ["workspace"]'):
+    with changed(project, TOML, 'create = ["aks"]', 'create = ["workspace"]\ntags = { owner = "ann" }'):
         assert "workspace new in new-group, northeurope" in project.invoke("workspace", env=named)
         made = writes(project)
         assert [one.rpartition("/")[2] for one in made if one.startswith("PUT") and "/deployments/" not in one] == [
             "new-group"
         ]
         assert len([one for one in made if one.startswith("PUT") and "/deployments/" in one]) == 1
+        (group,) = project.azure.requests(method="PUT", path="/resource[gG]roups/new-group$")
+        (workspace,) = [one for scope, one in project.azure.state()["workspaces"].items() if scope.endswith("/new")]
+        assert group["request"]["tags"]["owner"] == workspace["tags"]["owner"] == "ann"
         project.azure.forget_requests()
         assert "workspace new in new-group, northeurope" in project.invoke("workspace", env=named)
         assert writes(project) == []

@@ -221,7 +221,7 @@ def test_a_cluster_is_created_once_and_only_where_that_is_allowed(project: Azure
     assert "compute training is not in the workspace" in found
     assert 'azureml.create = ["cluster"]' in found
     assert made(project) == []
-    project.edit(TOML, 'create = ["aks"]', 'create = ["cluster"]')
+    project.edit(TOML, 'create = ["aks"]', 'create = ["cluster"]\ntags = { owner = "ann" }')
     project.edit(TOML, "max_nodes = 1", "max_nodes = 2")
     project.invoke("train")
     project.invoke("train", "--force")
@@ -230,6 +230,7 @@ def test_a_cluster_is_created_once_and_only_where_that_is_allowed(project: Azure
     assert asked["vmSize"] == "Standard_DS2_v2"
     scale = {"minNodeCount": 0, "maxNodeCount": 2, "nodeIdleTimeBeforeScaleDown": "PT300S"}
     assert asked["scaleSettings"] == scale
+    assert request["request"]["tags"] == {"owner": "ann"}
     assert "compute training: created" in project.invoke("destroy", "--kind", "compute", "--yes")
     assert "Nothing to be removed" in project.invoke("destroy", "--kind", "compute", "--yes")
 

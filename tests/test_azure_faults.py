@@ -300,7 +300,7 @@ def test_an_aks_cluster_is_created_once_and_only_where_that_is_allowed(
     assert ground.requests(method="PUT", path="/computes/") == []
 
     ground.azure.fault("error", "GET .*/computes", times=0, status=501)
-    allowed = ground.limited(aks=other)
+    allowed = ground.limited(aks=other, tags={"owner": "ann"})
     failing(lambda: allowed.services.deploy(deployment), lines=4)
     assert ground.requests(method="PUT", path="/computes/") == []
     ground.azure.forget_faults()
@@ -312,6 +312,9 @@ def test_an_aks_cluster_is_created_once_and_only_where_that_is_allowed(
     allowed.services.deploy(deployment)
     allowed.services.deploy(msgspec.structs.replace(deployment, service=named(ground, "aks")))
     assert ground.trouble(deployment) == ""
+    assert [one["request"]["kvTags"]["owner"] for one in ground.requests(method="POST", path="/services$")] == [
+        "ann"
+    ] * 2
     asked = [one["request"]["properties"]["properties"] for one in ground.requests(method="PUT", path="/computes/")]
     assert [(one["agentCount"], one["agentVmSize"]) for one in asked] == [(2, "Standard_D3_v2")] * 2
     assert [one["sslConfiguration"]["leafDomainLabel"] for one in asked] == ["other-aks"] * 2
