@@ -155,6 +155,14 @@ def test_paths_and_links_lead_somewhere(document: Path) -> None:
             assert heading in [re.sub(r"[^\w -]", "", name).lower().replace(" ", "-") for name in names]
 
 
+def test_the_tests_that_show_reliability_exist() -> None:
+    rows = re.findall(r"`(tests/\w+\.py)`(?:: (\w+))?(?:, (\w+))?", (ROOT / "docs/reliability.md").read_text())
+    assert rows
+    for file, *words in rows:
+        names = re.findall(r"(?:def|class) (\w+)", (ROOT / file).read_text())
+        assert all(any(word in name for name in names) for word in words), (file, words)
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= 200
 

@@ -91,9 +91,9 @@ class Store:
 
     def all(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Return rows as dicts, their JSON parsed. Reading creates no database."""
-        if not self.path.exists():
-            return []
         with self._reporting("read"), self.turn:
+            if not self.path.exists():
+                return []
             rows = self._connection.execute(query, values).fetchall()
         return [
             {name: json.loads(value) if name in JSON_COLUMNS else value for name, value in dict(row).items()}
