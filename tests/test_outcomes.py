@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tests.support.project import (
     STEPS,
     Project,
     changed,
+    error,
     from_on,
     record,
     served,
@@ -146,8 +148,9 @@ def test_metric_direction_improvement_and_floor_are_settings(
 
 def test_a_metric_that_train_py_does_not_give_is_an_error(released: Project) -> None:
     with changed(released, TOML, '"mse"', '"accuracy"'), changed(released, TOML, 'direction = "lower"', ""):
-        told = released.invoke("evaluate", expect=1)
-    assert "score() of model/train.py returns mse, r2, but the gate needs accuracy" in told
+        told = error(released, "evaluate", expect=2)
+    assert 'gate.metric "accuracy" is not one of mse, r2, which score() of model/train.py returns' in told
+    assert re.match(r"Error: config/release\.toml, line \d+: ", told)
 
 
 def test_a_first_model_under_the_floor_goes_nowhere(project: Project) -> None:

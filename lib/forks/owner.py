@@ -70,7 +70,7 @@ class Owner:
     def score(self, metric: str, truth: list[Any], predicted: list[Any]) -> dict[str, Any]:
         """Return the metrics of predictions: those of the owner's score(), and scikit-learn's if it lacks the gate's.
 
-        Raises KeyError if neither has the metric.
+        Raises ValueError if neither has the metric.
         """
         if "score" not in self._functions:
             return {metric: metrics.measure(metric, truth, predicted)}
@@ -81,7 +81,7 @@ class Owner:
         with contextlib.suppress(ValueError, TypeError, ImportError):
             return result | {metric: metrics.measure(metric, truth, predicted)}
         where = f"score() of model/{self.modules['score']}.py"
-        raise KeyError(f"{where} returns {', '.join(result)}, but the gate needs {metric}")
+        raise ValueError(f'gate.metric "{metric}" is not one of {", ".join(result)}, which {where} returns')
 
 
 def functions(folder: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The settings of a release, read once from config/ and .env. Every problem is reported at once."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,15 @@ def _overridden(workspace: Workspace, env: Env) -> Workspace:
     # AZURE_SUBSCRIPTION_ID and the like override config.json.
     values = {name: getattr(env, f"azure_{name}") for name in workspace.__struct_fields__}
     return msgspec.structs.replace(workspace, **{name: value for name, value in values.items() if value})
+
+
+def located(root: Path, key: tuple[str, ...], problem: str) -> SettingsError:
+    """Return the error for a setting of release.toml whose problem shows only when it is used, with its line."""
+    problems: list[str] = []
+    name = ".".join(key)
+    text = re.sub(r" \([\w.]+, line \d+\)$", "", problem.splitlines()[0]).partition(f"{name} ")[2]
+    Source.of(root, RELEASE, problems).report(key, text)
+    return SettingsError("\n".join(problems))
 
 
 def dotenv(root: Path, problems: list[str]) -> Env | None:

@@ -1,9 +1,11 @@
 """Evaluate: score the run's model and the production model on the same rows, and let the gate decide."""
 
+from lib.forks.client import CallError
 from lib.release import comparison, gate
 from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import EvaluationRecord, RunRecord
 from lib.release.steps.step import SCORING, Context, Step
+from lib.settings import located
 from lib.settings.release import Rule
 
 SETTINGS = ("metric", "direction", "smallest_improvement", "floor")
@@ -41,7 +43,12 @@ class Evaluate(Step[EvaluationRecord]):
         run, platform, rule = context.records.get(RunRecord), context.platform, context.settings.release.gate
         production = platform.models.production()
         with comparison.opponent(context, production) as opponent:
-            scores = comparison.compare(context, run.run_id, opponent)
+            try:
+                scores = comparison.compare(context, run.run_id, opponent)
+            except CallError as error:
+                if "gate.metric" not in str(error):
+                    raise
+                raise located(context.settings.root, ("gate", "metric"), str(error)) from None
         verdict = gate.decide(
             rule,
             scores["candidate"][rule.metric],
