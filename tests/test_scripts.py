@@ -221,3 +221,23 @@ def test_all_that_can_be_known_is_reported_before_the_training(usual: Project) -
     assert "train.parameters.n_estimators: model/train.py has no argument --n_estimators, only --bootstrap" in found
     assert re.search(r"model/helpers/trees.py, line 3: no package .* has the module no_such_package", found)
     assert "gate.metric: scikit-learn has no metric profit" in found
+
+
+BAR = """
+print("begins")
+for step in range(500):
+    print(f"\\r{step / 5:.1f} % of the work", end="", flush=True)
+print("\\r100 % of the work")
+"""
+
+
+def test_a_progress_bar_is_a_few_lines_in_a_log_and_one_on_a_terminal(usual: Project) -> None:
+    with changed(usual, "model/train.py", "import argparse", f"{BAR}\nimport argparse"):
+        printed = usual.invoke("train")
+        assert printed.count("% of the work") <= 3
+        assert re.search(r"begins\n.*\| 100 % of the work\n", printed, re.DOTALL)
+        with usual.on_a_terminal("train", "--force") as terminal:
+            assert terminal.end() == 0
+        updates = re.findall(r"\r\x1b\[K +\| [\d.]+ % of the work", terminal.shown)
+        assert len(updates) > 100
+        assert terminal.shown.count("% of the work\n") == 1

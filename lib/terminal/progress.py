@@ -1,7 +1,9 @@
 """The progress of a release, line by line."""
 
 import os
+import shutil
 import sys
+import time
 
 from lib.release.graph import State
 
@@ -19,12 +21,16 @@ def _moves() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
+UPDATE_S = 10.0  # between two lines of a progress bar that cannot be updated in place
+
+
 class Progress:
     """Prints each step's state and log. On a terminal, a step's result replaces the line that says it is running."""
 
     def __init__(self) -> None:
         self.live = _moves()
         self.running = ""
+        self.updated = -UPDATE_S
 
     def watch(self, state: State) -> None:
         """Print a step's new state."""
@@ -35,11 +41,25 @@ class Progress:
         self._line(f"{state.step:<9} {colour(f'{word:<5}', state.kind)}{detail}", running=word == "...")
 
     def tell(self, line: str) -> None:
-        """Print a line of a step's own log, above the line of the running step."""
+        """Print a line of a step's own log, above the line of the running step.
+
+        A line that begins with a carriage return is an update of a progress bar: on a terminal it is shown in place of
+        the running step until the next line, elsewhere it is printed now and then.
+        """
+        if line.startswith("\r"):
+            self._update(f"          | {line[1:]}")
+            return
         running = self.running
         self._line(f"          | {line}")
         if running:
             self._line(running, running=True)
+
+    def _update(self, text: str) -> None:
+        if self.live and self.running:
+            print(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+        elif time.monotonic() - self.updated > UPDATE_S:
+            self.updated = time.monotonic()
+            self._line(text)
 
     def _line(self, text: str, running: bool = False) -> None:
         # On a terminal the line of a running step gets no line end, so that the next line can overwrite it.

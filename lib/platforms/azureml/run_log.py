@@ -34,7 +34,7 @@ class Log:
         self._offset += len(new)
         *lines, self._partial_line = (self._partial_line + new).split(b"\n")
         for line in lines:
-            self._lines.append(line.decode(errors="replace").rstrip())
+            self._lines.append(line.decode(errors="replace").rstrip().rsplit("\r", 1)[-1])
             self._tell(self._lines[-1])
 
     def end(self) -> str:

@@ -63,7 +63,10 @@ def start(command: list[str], folder: Path | None, env: dict[str, str] | None = 
 
 
 def follow(process: subprocess.Popen[bytes], limit_s: float, tell: Callable[[str], None]) -> Ended:
-    """Report each line of a process until it ends; kill it after the limit."""
+    """Report each line of a process until it ends; kill it after the limit.
+
+    A line that the process writes over again, as progress bars do, begins with a carriage return in the report.
+    """
     late = threading.Event()
 
     def end() -> None:
@@ -75,8 +78,10 @@ def follow(process: subprocess.Popen[bytes], limit_s: float, tell: Callable[[str
     last = ""
     with process:
         try:
-            for line in io.TextIOWrapper(io.BufferedReader(Output(process)), errors="replace"):
-                tell(line.rstrip())
+            for line in io.TextIOWrapper(io.BufferedReader(Output(process)), errors="replace", newline=""):
+                is_update = line.endswith("\r")
+                if not is_update or line.strip():
+                    tell(("\r" if is_update else "") + line.rstrip())
                 last = line.strip() or last
             process.wait()
             wait_for_group(process)

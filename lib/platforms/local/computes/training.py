@@ -46,8 +46,9 @@ def logged(log: Path, tell: Tell) -> Iterator[Tell]:
     with log.open("w") as file:
 
         def write(line: str) -> None:
-            file.write(f"{line}\n")
-            file.flush()
+            if not line.startswith("\r"):  # an update of a progress bar
+                file.write(f"{line}\n")
+                file.flush()
             tell(line)
 
         yield write
