@@ -5,17 +5,19 @@ import http
 import http.client
 import ipaddress
 import json
-import math
 import os
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.forms import Form, predictions_equal
+
 if TYPE_CHECKING:
     import urllib3
 
 TIMEOUT_S = 30.0
+DEFAULT = Form()
 Identity = dict[str, str]  # the headers that say which model answers
 
 
@@ -72,14 +74,14 @@ class Client:
             except http.client.HTTPException as error:
                 raise ConnectionError(f"{type(error).__name__}: {error}") from error
 
-    def mismatch(self, rows: list[Any], predictions: list[Any]) -> str:
+    def mismatch(self, rows: list[Any], predictions: list[Any], form: Form = DEFAULT) -> str:
         """Score rows, and return the first difference from the expected predictions, or an empty string."""
         try:
-            answer = self.ask(json.dumps({"data": rows}).encode())
+            answer = self.ask(form.body(rows))
         except OSError as error:
             return f"no answer: {error}"
-        result = answer.body.get("result") if isinstance(answer.body, dict) else None
-        if answer.status != http.HTTPStatus.OK or not isinstance(result, list):
+        result = form.predictions(answer.body)
+        if answer.status != http.HTTPStatus.OK or result is None:
             return f"status {answer.status} and {answer.content[:200].decode(errors='replace')}"
         if len(result) != len(predictions):
             return f"{len(result)} predictions for {len(predictions)} rows"
@@ -87,15 +89,6 @@ class Client:
             if not predictions_equal(value, prediction):
                 return f"row {index} gives {value}, the registered model {prediction}"
         return ""
-
-
-def predictions_equal(value: Any, expected: Any) -> bool:
-    """Compare predictions: numbers to nine digits, since the last ones depend on the processor; the rest exactly."""
-    if isinstance(value, list) and isinstance(expected, list):
-        return len(value) == len(expected) and all(map(predictions_equal, value, expected))
-    if isinstance(value, float | int) and isinstance(expected, float | int):
-        return math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-12)
-    return bool(value == expected)
 
 
 def identity(model: str, version: int, image: str) -> Identity:
@@ -119,10 +112,12 @@ def identity_mismatch(scoring_uri: str, key: str, identity: Identity) -> str:
     return next(iter(wrong), "")
 
 
-def deployment_mismatch(scoring_uri: str, key: str, identity: Identity, rows: list[Any], predictions: list[Any]) -> str:
+def deployment_mismatch(
+    scoring_uri: str, key: str, identity: Identity, rows: list[Any], predictions: list[Any], form: Form = DEFAULT
+) -> str:
     """Return the first difference of a service from the deployed version, in its identity or its predictions."""
     trouble = identity_mismatch(scoring_uri, key, identity)
-    return trouble or (Client(scoring_uri, key).mismatch(rows, predictions) if rows else "")
+    return trouble or (Client(scoring_uri, key).mismatch(rows, predictions, form) if rows else "")
 
 
 def _pool(uri: str) -> "urllib3.PoolManager":

@@ -166,7 +166,6 @@ BROKEN_SCORES = {
         "    raise OSError('no row')\n    if request:",
         "OSError: no row",
     ),
-    "other predictions": ("model.predict(rows)", "model.predict(rows * 2)", "but the model predicts"),
 }
 
 

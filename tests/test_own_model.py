@@ -51,8 +51,6 @@ MISTAKES = {
     "`train.py` does not write a file": ("train", TRAIN, '"holdout": {"data"', '"held": {"data"'),
     "the gate's metric is not in `score`": ("evaluate", TOML, 'metric = "accuracy"', 'metric = "mse"'),
     "`score.py` cannot load": ("image", SCORE, "    model = joblib.load", "    model = joblib.lode"),
-    "`score.py` changes the rows before it predicts": ("image", SCORE, "predict(rows)", "predict(rows * 9)"),
-    "`score.py` answers bad input with 200": ("test --service aci", SCORE, '{error}"}, 400', '{error}"}, 200'),
 }
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from lib.errors import ReleaseError
+from lib.forms import predictions_equal
 from lib.release import smoke
-from lib.webservice import identity, predictions_equal
+from lib.webservice import identity
 from tests.support.project import free_port
 
 pytestmark = pytest.mark.quick

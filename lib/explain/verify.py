@@ -21,7 +21,7 @@ from lib.release.records import ImageRecord, ModelRecord
 from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context, holdout_of
 from lib.settings import conda
-from lib.webservice import Client
+from lib.webservice import DEFAULT, Client
 
 IN_IMAGE = "model/1/"
 
@@ -61,7 +61,9 @@ def _service(context: Context, serving: Serving, link: Link) -> Iterator[str]:
     expected, link.facts["compared_with"] = _expected(context, serving, files)
     key = context.platform.services.keys(service_of(context, serving.target))[0]
     client = Client(serving.scoring_uri, key.reveal())
-    if expected and (fault := client.mismatch(expected["rows"], expected["predictions"])):
+    entry = context.records.read(ImageRecord)
+    form = entry[0].form if entry and entry[0].digest == serving.image else DEFAULT
+    if expected and (fault := client.mismatch(expected["rows"], expected["predictions"], form)):
         yield fault
 
 
@@ -78,6 +80,13 @@ def _expected(context: Context, serving: Serving, files: dict[str, str]) -> tupl
     A model predicts with the code in model/ that trained it. If model/ has changed since, only the image's record can
     have these predictions, and only if it describes the image that serves.
     """
+    entry = context.records.read(ImageRecord)
+    if entry and entry[0].digest == serving.image and (entry[0].form != DEFAULT or entry[0].warnings):
+        return {
+            "rows": entry[0].rows,
+            "names": [],
+            "predictions": entry[0].predictions,
+        }, "image.json: the answers of its rehearsal"
     inputs = lineage.inputs_of(serving.model.tags) if serving.model else {}
     code = {name: sha256 for name, sha256 in inputs.items() if name.startswith("model/")}
     if not code or lineage.shorten(of_files(context.settings.root, "model")) == code:
@@ -85,7 +94,7 @@ def _expected(context: Context, serving: Serving, files: dict[str, str]) -> tupl
     reason = f"because model/ here differs from the code of version {serving.version}"
     entry = context.records.read(ImageRecord)
     if entry and entry[0].digest == serving.image:
-        return {"rows": entry[0].rows, "predictions": entry[0].predictions}, f"image.json, {reason}"
+        return {"rows": entry[0].rows, "names": [], "predictions": entry[0].predictions}, f"image.json, {reason}"
     return None, f"nothing, {reason}"
 
 

@@ -26,9 +26,10 @@ class Comparison(TypedDict):
 
 
 class Expectation(TypedDict):
-    """Rows, and the model's predictions for them."""
+    """Rows, the names of their columns (empty if they have none), and the model's predictions for them."""
 
     rows: list[Row]
+    names: list[str]
     predictions: list[Any]
 
 
@@ -84,7 +85,7 @@ def compare(
 def expect(root: str, model: str, holdout: str, count: int, target: str = TARGET) -> Expectation:
     """Return the first `count` hold-out rows, and the model's predictions for them."""
     owner, (rows, _, names) = _owner(root), holdouts.read(holdout, target)
-    return {"rows": rows[:count], "predictions": owner.predict(owner.load(model), rows[:count], names)}
+    return {"rows": rows[:count], "names": names, "predictions": owner.predict(owner.load(model), rows[:count], names)}
 
 
 def predict_holdout(root: str, model: str, holdout: str, target: str = TARGET) -> HoldoutPredictions:

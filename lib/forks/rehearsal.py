@@ -5,8 +5,11 @@ import json
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from lib.forms import Form, candidates, predictions_equal, response_of
+
+OK = 200
 LIMIT_S = 60.0  # for init(), and for each request
 
 
@@ -23,14 +26,17 @@ class Rehearsal:
         sys.dont_write_bytecode = True  # compiled files would get into the image
         faulthandler.dump_traceback_later(limit_s, exit=True, file=2)
         application = runpy.run_path(str(Path(folder) / "serve.py"))["load"]()
-        self._record_errors()
+        self.parameters = self._record_errors()
         from werkzeug.test import Client
 
         self._client = Client(application)
         faulthandler.cancel_dump_traceback_later()
 
-    def _record_errors(self) -> None:
-        """Keep the error that run() raises, because the answer of the server only says that there was one."""
+    def _record_errors(self) -> list[str]:
+        """Keep the error that run() raises, because the answer of the server only says that there was one.
+
+        Return the names of the parameters that inference-schema takes from a request's body.
+        """
         from azureml_inference_server_http.server import routes
 
         script = routes.main_blueprint.user_script
@@ -44,6 +50,7 @@ class Rehearsal:
                 raise
 
         script.invoke_run = invoke
+        return [parameter.name for parameter in getattr(script.input_parser, "parameters", [])]
 
     def ask(self, body: bytes) -> tuple[int, str]:
         """Post a body; return the status and the text of the answer. Raises the error of run(), if it raises one."""
@@ -56,21 +63,100 @@ class Rehearsal:
         return answer.status_code, answer.get_data(as_text=True)
 
 
-def rehearse(folder: str, row: list[Any]) -> Any:
-    """Load the image's score.py and return its prediction for one row. Called in a fork.
+class Rehearsed(TypedDict):
+    """The form that score.py takes, rows in this form, its answers to them, and what is to be said about it."""
 
-    Raises ScoringError with the answer if it is not one prediction.
+    request: str
+    response: str
+    rows: list[Any]
+    predictions: list[Any]
+    refused: list[str]
+    warnings: list[str]
+
+
+def rehearse(
+    folder: str, rows: list[Any], names: list[str], predictions: list[Any], request: str = "", response: str = ""
+) -> Rehearsed:
+    """Load the image's score.py and find the form of a request in which it scores rows. Called in a fork.
+
+    Only forms of the settings are tried if they are not empty. Of several forms, the first that answers as predict()
+    is used. Raises ScoringError, or the error of run(), if there is none.
     """
-    status, text = score(folder, json.dumps({"data": [row]}))
-    if status != 200:  # noqa: PLR2004 - OK
-        raise ScoringError(f"score.py answers {status} {text[:200]} to a row of the hold-out")
-    answer = json.loads(text)
-    result = answer.get("result") if isinstance(answer, dict) else None
-    if not isinstance(result, list) or len(result) != 1:
-        raise ScoringError(f'score.py must answer {{"result": [one prediction for each row]}}, not {text[:200]}')
-    return result[0]
+    rehearsal = Rehearsal(folder)
+    form, rows, answers = _find_form(rehearsal, rows, names, predictions, request, response)
+    alone = _predictions(rehearsal, form, rows[:1])
+    if alone is None:
+        raise ScoringError(f"score.py scores {len(rows)} rows, but not one row: {form.request}")
+    warnings = [
+        f"service/score.py answers {_short(answer)} to row {index}, predict() {_short(prediction)}"
+        for index, (answer, prediction) in enumerate(zip(answers, predictions, strict=True))
+        if not predictions_equal(answer, prediction)
+    ][:1]
+    statuses = {name: _status(rehearsal, body) for name, body in form.bad_bodies(rows)}
+    refused = [name for name, status in statuses.items() if 400 <= status < 500]  # noqa: PLR2004 - HTTP's client errors
+    if accepted := [f"{name} ({status})" for name, status in statuses.items() if name not in refused]:
+        warnings.append(f"service/score.py does not refuse {', '.join(accepted)}: a status of 400 would help its users")
+    return {
+        "request": form.request,
+        "response": form.response,
+        "rows": rows,
+        "predictions": answers,
+        "refused": refused,
+        "warnings": warnings,
+    }
 
 
 def score(folder: str, body: str) -> tuple[int, str]:
     """Return the status and the text of the answer of an image's score.py to a body. Called in a fork."""
     return Rehearsal(folder).ask(body.encode())
+
+
+def _find_form(
+    rehearsal: Rehearsal, rows: list[Any], names: list[str], predictions: list[Any], request: str, response: str
+) -> tuple[Form, list[Any], list[Any]]:
+    """Return a form, the rows as it takes them, and the answers."""
+    found, faults = None, []
+    for attempt, kind in candidates(rows, names, request, rehearsal.parameters):
+        try:
+            status, text = rehearsal.ask(Form(attempt).body(kind))
+        except Exception as error:
+            faults.append(error)
+            continue
+        answered = response or response_of(_json(text), len(rows))
+        form = Form(attempt, answered) if answered else None
+        answers = form.predictions(_json(text)) if form and status == OK else None
+        if form is None or answers is None or len(answers) != len(rows):
+            faults.append(ScoringError(f"score.py answers {status} {text[:200]} to {attempt}"))
+            continue
+        if predictions_equal(answers, predictions):
+            return form, kind, answers
+        found = found or (form, kind, answers)
+    if found:
+        return found
+    # A form that score.py does not take is often a KeyError; another error says more.
+    raise next((fault for fault in faults if not isinstance(fault.__cause__ or fault, KeyError)), faults[0])
+
+
+def _predictions(rehearsal: Rehearsal, form: Form, rows: list[Any]) -> list[Any] | None:
+    status, text = rehearsal.ask(form.body(rows))
+    answers = form.predictions(_json(text)) if status == OK else None
+    return answers if answers is not None and len(answers) == len(rows) else None
+
+
+def _status(rehearsal: Rehearsal, body: bytes) -> int:
+    """Return the status of the answer to a body; 500 if run() raises an error."""
+    try:
+        return rehearsal.ask(body)[0]
+    except Exception:
+        return 500
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _short(value: Any) -> str:
+    return str(value)[:80]

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from lib.errors import RefusedError
+from lib.forms import Form
 from lib.settings import Compute, Parameter, Secret, Service
 
 Tell = Callable[[str], None]
@@ -124,8 +125,9 @@ class Deployment(Plain, frozen=True):
     image: str
     model_name: str
     model_version: int
-    rows: list[list[Any]]
+    rows: list[Any]
     predictions: list[Any]
+    form: Form = Form()
 
 
 class WebService(Plain, frozen=True):

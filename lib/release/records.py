@@ -12,6 +12,7 @@ import msgspec
 from lib import files
 from lib.clock import now
 from lib.errors import NotFreshError, ReleaseError
+from lib.forms import Form
 from lib.release.fingerprints import Fingerprint
 from lib.release.gate import Verdict
 from lib.settings import Secret, Settings
@@ -101,7 +102,10 @@ class ModelRecord(Record, frozen=True):
 
 
 class ImageRecord(Record, frozen=True):
-    """The scoring image, and some hold-out rows with the registered model's predictions for them."""
+    """The scoring image, and some hold-out rows with the predictions that its services must answer in a form.
+
+    `refused` names the kinds of bad bodies that its rehearsal refused (None: all). `warnings` are for people.
+    """
 
     filename = "image.json"
     task = "image"
@@ -109,8 +113,11 @@ class ImageRecord(Record, frozen=True):
     digest: str
     location: str
     model_version: int
-    rows: list[list[Any]]
+    rows: list[Any]
     predictions: list[Any]
+    form: Form = Form()
+    refused: list[str] | None = None
+    warnings: list[str] = []
 
     @property
     def summary(self) -> str:

@@ -1,33 +1,47 @@
 """Test a deployed service over HTTP: its version, its predictions, its keys, and its answers to bad input."""
 
 import functools
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lib.errors import UnhealthyError
-from lib.webservice import Client, Identity, identity_mismatch
+from lib.forms import Form
+from lib.webservice import DEFAULT, Client, Identity, identity_mismatch
 
 REQUESTS = 100
 Check = tuple[str, Callable[[], str]]
 
 
 def checks(
-    uri: str, keys: tuple[str, str], identity: Identity, rows: list[Any], predictions: list[Any]
+    uri: str,
+    keys: tuple[str, str],
+    identity: Identity,
+    rows: list[Any],
+    predictions: list[Any],
+    form: Form = DEFAULT,
+    refused: Sequence[str] | None = None,
 ) -> Iterator[Check]:
-    """Yield the checks, each with its name. A check returns what is wrong, or an empty string."""
-    client, wrong_key = Client(uri, keys[0]), keys[0][::-1] + "x"
+    """Yield the checks, each with its name. A check returns what is wrong, or an empty string.
+
+    `refused` names the bad bodies that the service must refuse: those that its rehearsal refused, or all if None.
+    """
+    client, wrong_key, one_row = Client(uri, keys[0]), keys[0][::-1] + "x", form.body(rows[:1])
     yield "answers as the deployed version", lambda: identity_mismatch(uri, keys[0], identity)
-    yield f"predicts {len(rows)} rows as the registered model", lambda: client.mismatch(rows, predictions)
-    yield "accepts the second key", lambda: Client(uri, keys[1]).mismatch(rows[:1], predictions[:1])
-    yield "refuses a request without a key", lambda: _unexpected(Client(uri, None), _good_body(rows), range(401, 402))
-    yield "refuses a wrong key", lambda: _unexpected(Client(uri, wrong_key), _good_body(rows), range(401, 402))
-    for name, body in _bad_bodies(rows):
+    yield f"predicts {len(rows)} rows as the registered model", lambda: client.mismatch(rows, predictions, form)
+    yield "accepts the second key", lambda: Client(uri, keys[1]).mismatch(rows[:1], predictions[:1], form)
+    yield (
+        "refuses a request without a key",
+        lambda: _unexpected(Client(uri, None), one_row, range(401, 402)),
+    )
+    yield "refuses a wrong key", lambda: _unexpected(Client(uri, wrong_key), one_row, range(401, 402))
+    for name, body in form.bad_bodies(rows):
+        if refused is not None and name not in refused:
+            continue
         yield f"refuses {name}", functools.partial(_unexpected, client, body, range(400, 500))
 
 
-def latencies_ms(uri: str, key: str, rows: list[Any]) -> list[float]:
+def latencies_ms(uri: str, key: str, rows: list[Any], form: Form = DEFAULT) -> list[float]:
     """Return the milliseconds that each of REQUESTS one-row requests took, one after the other.
 
     Raises UnhealthyError if a request is not answered with status 200.
@@ -35,26 +49,12 @@ def latencies_ms(uri: str, key: str, rows: list[Any]) -> list[float]:
     client = Client(uri, key)
     latencies = []
     for number in range(REQUESTS):
-        body = json.dumps({"data": [rows[number % len(rows)]]}).encode()
+        body = form.body([rows[number % len(rows)]])
         begin = time.perf_counter()
         if fault := _unexpected(client, body, range(200, 201)):
             raise UnhealthyError(f"request {number + 1} of {REQUESTS} in a row failed: {fault}")
         latencies.append((time.perf_counter() - begin) * 1000)
     return latencies
-
-
-def _good_body(rows: list[Any]) -> bytes:
-    return json.dumps({"data": rows[:1]}).encode()
-
-
-def _bad_bodies(rows: list[Any]) -> Iterator[tuple[str, bytes]]:
-    """Yield bodies that a service must refuse, each with its description."""
-    yield "a body that is not JSON", b"{"
-    yield "a body without data", b'{"rows": []}'
-    yield "a row that is too short", json.dumps({"data": [rows[0][:-1]]}).encode()
-    # A text may be a valid value in a column of texts, a list is valid in no column.
-    kind, value = ("a list for a value", []) if isinstance(rows[0][-1], str) else ("text", "text")
-    yield f"a row with {kind}", json.dumps({"data": [[*rows[0][:-1], value]]}).encode()
 
 
 def _unexpected(client: Client, body: bytes, allowed: range) -> str:

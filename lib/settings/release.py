@@ -118,6 +118,13 @@ class Local(Struct, frozen=True):
     balancer: Reference = "docker.io/library/haproxy:3.2-alpine"
 
 
+class Scoring(Struct, frozen=True):
+    """The form of requests and answers, if the rehearsal should not find it: JSON with ROWS, and with PREDICTIONS."""
+
+    request: str = ""
+    response: str = ""
+
+
 class Limits(Struct, frozen=True):
     """Limits of the services and their tests."""
 
@@ -134,6 +141,7 @@ class Release(Struct, frozen=True):
     gate: Rule
     services: Services
     limits: Limits
+    service: Scoring = Scoring()
     image: ImageSettings = ImageSettings()
     local: Local = Local()
     azureml: Azureml = Azureml()

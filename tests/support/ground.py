@@ -108,7 +108,8 @@ class Ground:
             image=self.image(model.version, more),
             model_name=model.name,
             model_version=model.version,
-            **expected,
+            rows=expected["rows"],
+            predictions=expected["predictions"],
         )
 
     def trouble(self, deployment: Deployment) -> str:

@@ -26,6 +26,6 @@ def check(connection: Connection, deployment: Deployment) -> None:
     while (trouble := identity_mismatch(webservice.scoring_uri, key, expected)) and time.monotonic() < until:
         time.sleep(POLL_S)
     if not trouble and deployment.rows:
-        trouble = Client(webservice.scoring_uri, key).mismatch(deployment.rows, deployment.predictions)
+        trouble = Client(webservice.scoring_uri, key).mismatch(deployment.rows, deployment.predictions, deployment.form)
     if trouble:
         raise UnhealthyError(f"{name} does not serve version {version}: {trouble}")

@@ -177,7 +177,7 @@ class Services:
         key = self.keys(deployment.service)[0]
         for address in candidate.addresses:
             trouble = deployment_mismatch(
-                f"{address}/score", key.reveal(), version, deployment.rows, deployment.predictions
+                f"{address}/score", key.reveal(), version, deployment.rows, deployment.predictions, deployment.form
             )
             if trouble:
                 if trouble.startswith("no answer") and (cause := candidate.cause()):

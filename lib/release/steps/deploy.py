@@ -52,6 +52,7 @@ class Deploy(Step[WebserviceRecord]):
             model_version=model.version,
             rows=image.rows,
             predictions=image.predictions,
+            form=image.form,
         )
         service = context.platform.services.deploy(deployment)
         return self.record(
