@@ -9,6 +9,7 @@ from lib.errors import ReleaseError
 from lib.forks import evaluation
 from lib.forks.client import CallError
 from lib.release.steps.step import Context, holdout_of
+from lib.report.probabilities import labelled
 
 MOST_LABELS = 20
 BINS = 5
@@ -64,6 +65,8 @@ def predictions(context: Context, run_id: str) -> Regression | Classification:
     truth, predicted = result["truth"], result["predicted"]
     if _are_labels(truth, predicted):
         return _classification(truth, predicted, _confidence(context, files))
+    if pairs := labelled(truth, predicted):
+        return _classification(truth, *pairs)
     if all(isinstance(value, int | float) and math.isfinite(value) for value in [*truth, *predicted]):
         return Regression(truth, predicted)
     raise ReleaseError("the predictions are neither finite numbers nor a few labels")
