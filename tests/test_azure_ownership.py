@@ -164,8 +164,11 @@ def test_what_was_registered_before_an_owner_was_named_is_adopted_with_the_servi
     ground: AzureWorkspace, deployment: Deployment
 ) -> None:
     other = with_owner(ground, "team-c")
+    production = Production(version=1, image=deployment.image, since=now(), evidence={})
+    ground.platform.models.promote(production)
     assert other.models.production() is None
     before = ground.platform.models.history()
+    assert before[0] == production
     try:
         other.services.adopt(deployment.service)
         assert other.models.history() == before

@@ -51,6 +51,11 @@ CAUSES = [
         r"QuotaExceeded|CoreQuotaReached|not enough quota",
         "the quota is exceeded: {message}\nAsk for more in the Azure portal (Usage + quotas), or choose a smaller size",
     ),
+    (
+        r"don't have access to (?P<id>\S+) subscription",
+        "subscription {id} is not one of yours ({subscriptions})\nCorrect config/config.json, or sign in as someone "
+        "who can see it",
+    ),
     (r"don't have access to", "the subscription is not one of yours\nCompare its id with `az account list`"),
     (r"az login", "the Azure CLI has no valid login\nRun `az login`"),
     (
@@ -67,7 +72,8 @@ def find(text: str) -> str:
     """Return the explanation of an answer; an empty string if its cause is not known."""
     for pattern, explanation in CAUSES:
         if match := re.search(pattern, text, re.DOTALL):
-            values = match.groupdict() | {"policy": _policy(text), "message": summary(text)}
+            names = ", ".join(dict.fromkeys(re.findall(r"subscription_name='([^']*)'", text))) or "there are none"
+            values = match.groupdict() | {"policy": _policy(text), "message": summary(text), "subscriptions": names}
             return re.sub(r"\{(\w+)\}", lambda part, values=values: values[part[1]] or "", explanation)  # type: ignore[misc]
     return ""
 

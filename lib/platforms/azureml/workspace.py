@@ -13,7 +13,7 @@ from lib.errors import RefusedError, SettingsError
 from lib.platforms.azureml import credentials
 from lib.platforms.azureml.lease import Lease
 from lib.platforms.azureml.questions import RULES
-from lib.platforms.azureml.retry import SDK_ERRORS, limited, mentions, retrying, retrying_quietly
+from lib.platforms.azureml.retry import SDK_ERRORS, explain, limited, mentions, retrying, retrying_quietly
 from lib.platforms.base import Finding
 from lib.settings import Settings
 
@@ -108,6 +108,7 @@ def require_names(settings: Settings) -> None:
 def find(settings: Settings, auth: Any) -> Workspace | None:
     """Return the workspace; None if Azure says that it does not exist. Raises ReleaseError for any other error."""
     chosen = settings.workspace
+    doing = f"workspace {chosen.workspace_name}"
 
     def get() -> Workspace | None:
         try:
@@ -124,9 +125,11 @@ def find(settings: Settings, auth: Any) -> Workspace | None:
         except SDK_ERRORS as error:
             if _is_missing(error):
                 return None
+            if mentions(error, "don't have access to"):  # the login is another's, or config.json is wrong
+                raise SettingsError(explain(doing, error)) from None
             raise
 
-    return retrying(f"workspace {chosen.workspace_name}", get)
+    return retrying(doing, get)
 
 
 def _create(settings: Settings, auth: Any) -> Workspace:
