@@ -53,6 +53,18 @@ HOLDS_POSTS = f"""{WRAPPED}
             __import__("time").sleep(0.01)
     return run_now(request)
 """
+NEEDS_A_THREAD = f"""
+import concurrent.futures
+load = init
+def init():
+    global pool
+    load()
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    pool.submit(int).result()
+{WRAPPED}
+    pool.submit(int).result(timeout=5)
+    return run_now(request)
+"""
 TALKS = "\nprint('a line of score.py', flush=True)\n"
 
 DEPLOY = """
@@ -443,6 +455,13 @@ class TestLiving:
             process.kill()
         eventually(lambda: sessions(ground) == before)
         assert ground.trouble(first) == ""
+
+    def test_threads_that_init_starts_are_there_when_a_request_needs_them(
+        self, ground: Ground, service: Service
+    ) -> None:  # as those of OpenMP in LightGBM and XGBoost
+        deployment = ground.deployment(service, ground.version(0.05), NEEDS_A_THREAD)
+        ground.platform.services.deploy(deployment)
+        assert ground.trouble(deployment) == ""
 
     def test_what_a_service_prints_is_in_a_log_file(self, ground: Ground, service: Service) -> None:
         ground.platform.services.deploy(ground.deployment(service, ground.version(0.05), TALKS))
