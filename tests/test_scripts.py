@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project, changed, error, record, states
+from tests.support.project import Project, changed, error, record, states, told
 
 TOML = "config/release.toml"
 # A usual Azure ML script: no guard, no functions, a name of its own for the model, a package beside it.
@@ -241,3 +241,21 @@ def test_a_progress_bar_is_a_few_lines_in_a_log_and_one_on_a_terminal(usual: Pro
         updates = re.findall(r"\r\x1b\[K +\| [\d.]+ % of the work", terminal.shown)
         assert len(updates) > 100
         assert terminal.shown.count("% of the work\n") == 1
+
+
+def test_data_that_are_no_file_have_a_version(usual: Project) -> None:
+    with (
+        changed(usual, TOML, "[train]\n", '[train]\ndata_version = "cat table.version"\n'),
+        changed(usual, "table.version", None, "1"),
+    ):
+        usual.invoke("train")
+        assert states(usual)["train"] == "fresh"
+        (usual.root / "table.version").write_text("2")
+        assert told(usual)["train"]["because"] == "train.data_version changed"
+    with changed(usual, TOML, "[train]\n", '[train]\ndata_version = "cat no-such-table"\n'):
+        assert "no-such-table" in error(usual, "train", expect=1)
+    with changed(usual, TOML, "[train]\n", '[train]\ndata_version = "always"\n'):
+        usual.invoke("train")
+        assert states(usual)["train"] == "stale"
+        usual.invoke("train", env={"GITHUB_RUN_ID": "7"})
+        assert "fresh" in usual.invoke("evaluate", "--only", env={"GITHUB_RUN_ID": "7"})

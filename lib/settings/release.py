@@ -23,11 +23,13 @@ class Model(Struct, frozen=True):
 class Train(Struct, frozen=True):
     """How model/train.py runs, and where; the parameters become its arguments.
 
-    `data` is a file, absolute or relative to the project's root; it is empty if the script loads its own data.
+    `data` is a file, absolute or relative to the project's root; it is empty if the script loads its own data. Then
+    `data_version` may say when these change: a command, whose output is compared, or "always".
     """
 
     compute: Compute = "local"
     data: str = ""
+    data_version: str = ""
     timeout_s: Above0 = 600
     parameters: dict[str, Parameter] = msgspec.field(default_factory=dict)
 

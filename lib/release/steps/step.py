@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,7 +25,8 @@ SCORING = "model/evaluation.py"  # evaluate depends on it, train only if a scrip
 class Context:
     """What the tasks and steps work with. `tell` gets each line of a step's log, `ask` asks a yes-or-no question.
 
-    `dirty` allows a platform that deploys committed files only to deploy uncommitted changes to production.
+    `dirty` allows a platform that deploys committed files only to deploy uncommitted changes to production. `printed`
+    has the output of commands that settings name.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class Context:
     tell: Callable[[str], None]
     ask: Callable[[str], bool]
     dirty: bool = False
+    printed: dict[str, bytes] = field(default_factory=dict)
 
     @functools.cached_property
     def commit(self) -> str:

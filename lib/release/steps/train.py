@@ -10,7 +10,7 @@ from lib.environment import lock
 from lib.errors import ReleaseError, SettingsError
 from lib.files import digest, digest_large, source_files
 from lib.platforms.base import Job, Run
-from lib.release import early
+from lib.release import data_version, early
 from lib.release.arguments import options
 from lib.release.completion import complete
 from lib.release.fingerprints import FILE, NOT_THERE, Fingerprint, of_files, of_settings
@@ -35,7 +35,7 @@ class Train(Step[RunRecord]):
         files = of_files(root, "model", conda.PATH)
         if not _imports_evaluation(root):
             files.pop(SCORING, None)
-        return files | _packages(root) | _data_file(context.settings) | parameters
+        return files | _packages(root) | _data_file(context.settings) | data_version.fingerprint(context) | parameters
 
     def missing(self, context: Context, record: RunRecord) -> str:
         """Look for the run; see Step."""
