@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lib.errors import SettingsError
+from lib.files import read_text
 
 NAME = "conda_dependencies.yml"
 PATH = f"config/{NAME}"
@@ -73,7 +74,7 @@ def _dependencies(path: Path) -> list[Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.safe_load(read_text(path))
         dependencies = content["dependencies"]
         if not isinstance(dependencies, list):
             raise TypeError("dependencies must be a list")
