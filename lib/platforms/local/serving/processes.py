@@ -37,16 +37,19 @@ class Processes:
         folder.mkdir(parents=True)
         # An earlier image may have other packages than today's conda file names.
         locked = lock.parse((self._images / deployment.image / REQUIREMENTS).read_text())
-        channel = self._forks.of(locked).spawn(
-            replica.run,
-            folder / "log.txt",
-            variables(deployment, self._limits) | {"SCORING_KEYS": str(keys)},
-            image=str(self._images / deployment.image),
-            digest=deployment.image,
-            control=str(folder / "control"),
-            workers=service.local.workers,
-            log_file=str(folder / "log.txt"),
-        )
+        try:
+            channel = self._forks.of(locked).spawn(
+                replica.run,
+                folder / "log.txt",
+                variables(deployment, self._limits) | {"SCORING_KEYS": str(keys)},
+                image=str(self._images / deployment.image),
+                digest=deployment.image,
+                control=str(folder / "control"),
+                workers=service.local.workers,
+                log_file=str(folder / "log.txt"),
+            )
+        except CallError as error:  # what forks it was killed
+            raise UnhealthyError(f"the replica did not start: {error}") from None
         try:
             port = _wait_for_port(channel, folder / "log.txt", self._limits.start_timeout_s)
         except BaseException:
