@@ -191,6 +191,9 @@ def test_a_release_stops_at_a_service_of_others_and_deploys_committed_files_only
     assert "does not belong to this release" in project.invoke("status")
     assert "diabetes-staging" not in project.invoke("destroy", "--kind", "service", "--yes")
     assert "`invoke adopt diabetes-staging`" in error(project, "release", expect=4)
+    project.azure.forget_requests()
+    assert "`invoke adopt diabetes-staging`" in error(project, "train", "--force", expect=4)
+    assert project.requests(method="POST", path="/localrun$") == []
     assert "no service nobody" in error(project, "adopt", "nobody", expect=2)
     assert "before: owner ann, team risk" in project.invoke("adopt", "diabetes-staging")
     committed(project)
