@@ -49,7 +49,7 @@ def test_its_files_pass_the_checks_of_style_and_types(followed: Project) -> None
 MISTAKES = {
     "`train.py` raises an error": ("train", TRAIN, "    iris = load_iris()", "    raise ValueError('no irises')"),
     "`train.py` does not write a file": ("train", TRAIN, '"holdout": {"data"', '"held": {"data"'),
-    "the gate's metric is not in `score`": ("evaluate", TOML, 'metric = "accuracy"', 'metric = "mse"'),
+    "the gate's metric is not in `score`": ("evaluate", TOML, 'metric = "accuracy"', 'metric = "auc"'),
     "`score.py` cannot load": ("image", SCORE, "    model = joblib.load", "    model = joblib.lode"),
 }
 
@@ -61,7 +61,7 @@ MISTAKES = {
 def test_what_goes_wrong_is_told_as_the_page_says(followed: Project, mistake: str, said: str) -> None:
     task, name, old, new = MISTAKES[mistake]
     with changed(followed, TOML, "inverse_penalty = 0.01", "inverse_penalty = 1.0"), changed(followed, name, old, new):
-        told = followed.invoke(*task.split(), expect=5 if "aci" in task else 1)
+        told = followed.invoke(*task.split(), expect=5 if "aci" in task else 2 if "metric" in mistake else 1)
     assert "Traceback" not in told.partition("Error: ")[2]
     for words in re.findall(r"`(.*?)`", said) or ["ValueError: no irises", "The log is "]:
         assert words in told.partition("Error: ")[2]
