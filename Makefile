@@ -7,33 +7,50 @@ BROKEN := $(if $(wildcard .venv/.),$(shell $(BIN)/python -I .ci/venv.py check $(
 # pip.conf of some distributions would install elsewhere.
 export PIP_USER := 0
 
-.PHONY: release check quick env azure lock broken
+# A release on this machine needs neither the Azure SDK nor what the tests need: each part is installed by its user.
+PLATFORM ?= $(shell sed -n 's/^ *PLATFORM *= *//p' .env 2>/dev/null)
+QUIET := $(if $(MAKE_TERMERR),,--quiet)
+define INSTALL
+@echo "installing $(1) into .venv"
+@eval "$$($(BIN)/python lib/environment/pip_settings.py)"; $(BIN)/uv pip install $(QUIET) --compile-bytecode \
+	--system-certs --python $(BIN)/python --constraint requirements.txt -r pyproject.toml $(2)
+@touch $@
+endef
+
+.PHONY: release check quick env dev azure lock broken
 
 release: env
 	@$(BIN)/invoke release
 
-check: env
+check: dev
 	@$(BIN)/invoke check
 
-quick: env
+quick: dev
 	@$(BIN)/invoke check --quick
 
-env: .venv/installed
+env: .venv/installed $(if $(filter azureml,$(PLATFORM)),.venv/installed-azureml)
+
+# What the tests and the checks need, for people who change this tool.
+dev: .venv/installed-dev
 
 .venv/installed: requirements.txt $(BROKEN)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and \
 		"Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.11" % v)'
 	@$(if $(BROKEN)$(if $(wildcard .venv/bin),,new),$(PYTHON) -I .ci/venv.py create)
 	@$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.txt)
-	@eval "$$($(BIN)/python lib/environment/pip_settings.py)"; \
-		$(BIN)/uv pip install --quiet --compile-bytecode --system-certs --python $(BIN)/python -r requirements.txt
-	@touch $@
+	$(call INSTALL,the packages of this tool,)
+
+.venv/installed-azureml: .venv/installed
+	$(call INSTALL,the Azure SDK,--extra azureml)
+
+.venv/installed-dev: .venv/installed
+	$(call INSTALL,what the tests need,--extra azureml --group dev)
 
 # A stand-in for Azure ML on this machine: see tests/azure/README.md.
-azure: env
+azure: dev
 	@$(BIN)/python -m tests.azure --folder .azure
 
 # Resolves pyproject.toml for every supported Python into requirements.txt.
-lock: env
-	@$(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --group dev pyproject.toml \
-		--no-header --output-file requirements.txt
+lock: dev
+	@$(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --extra azureml --group dev \
+		pyproject.toml --no-header --output-file requirements.txt

@@ -118,7 +118,7 @@ def setup(invoke: Invoke, yes: bool = False) -> None:
         print(
             "Ready: `invoke release`\n"
             "Complete task names in your shell: `invoke --print-completion-script bash` (or zsh, fish)\n"
-            "Check style, types and imports before each commit: `pre-commit install`"
+            "Check style, types and imports before each commit: `make dev`, then `pre-commit install`"
         )
 
 

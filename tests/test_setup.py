@@ -279,7 +279,7 @@ def test_the_two_commands_at_its_end_work_as_printed_and_it_runs_neither(newcome
     refused = newcomer.git("commit", "--message", "wrong")
     assert refused.returncode == 1
     assert "F401" in refused.stderr
-    (newcomer.root / "wrong.py").write_text("TRUTH = 1\n")
+    (newcomer.root / "wrong.py").write_text('"""One constant."""\n\nTRUTH = 1\n')
     newcomer.git("add", "wrong.py")
     assert newcomer.git("commit", "--message", "right").returncode == 0
 

@@ -22,7 +22,7 @@ MARKER = "environment.json"
 FULL_BYTES = 1 << 20
 SHOWN_LINES = 3
 # Lines of pip and uv that are not printed: details of a package, and packages for other systems.
-QUIET, LONGEST = (" ", "Ignoring "), 120
+QUIET, LONGEST = (" ", "Ignoring ", "Using Python", "Resolved ", "Prepared ", "Bytecode compiled "), 120
 # Install locations that are not on the PATH of a non-login shell.
 ALSO_IN = (str(Path(sys.executable).parent), "~/.local/bin", "~/.cargo/bin")
 DESCRIBE = """

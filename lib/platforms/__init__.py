@@ -22,7 +22,15 @@ PLATFORMS = {
 def connect(settings: Settings, forks: Forks) -> Platform:
     """Return the platform that .env names. Raises SettingsError if it cannot train on the chosen compute."""
     module, name = PLATFORMS[settings.env.platform].split(":")
-    kind = cast(type[Platform], getattr(importlib.import_module(module), name))
+    try:
+        kind = cast(type[Platform], getattr(importlib.import_module(module), name))
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("lib."):
+            raise
+        raise SettingsError(
+            f"PLATFORM={settings.env.platform} needs the package {error.name}, which is not installed\n"
+            "Run `make env`: it installs what the platform of .env needs"
+        ) from None
     compute = settings.release.train.compute
     if compute not in kind.computes:
         raise SettingsError(

@@ -17,8 +17,8 @@ Fingerprint = dict[str, str]
 FILE = "sha256:"
 SHORT = 12  # hexadecimal digits of a digest in texts for people
 SUMMARISED = 3  # changes in one line
-# Names that records of version 0.1.0 do not have: their absence there is no change.
-ADDED = ("config/conda_dependencies.lock",)
+# Names that records of version 0.1.0 do not have, and a conda file without its lock neither: that is no change.
+OPTIONAL = ("packages", "config/conda_dependencies.lock")
 NOT_THERE = f"{FILE}not there"
 
 
@@ -73,7 +73,8 @@ def of_settings(section: str, **settings: Any) -> Fingerprint:
 
 def differences(before: Fingerprint, now: Fingerprint) -> list[Change]:
     """Return the changes between two fingerprints, sorted by name."""
-    names = sorted(name for name in before.keys() | now.keys() if name in before or name not in ADDED)
+    both = before.keys() & now.keys()
+    names = sorted(name for name in before.keys() | now.keys() if name in both or name not in OPTIONAL)
     return [Change(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
 
 

@@ -33,6 +33,9 @@ WAITS = 'print("waiting", flush=True)\nwhile True:\n    time.sleep(0.1)\n'
 
 def lighten(project: Project, wheels: Path, version: str = "0.0.1", more: str = "") -> dict[str, str]:
     """Give a project the light training, and return the environment in which its package is found."""
+    for script in project.root.glob("model/*.py"):
+        script.unlink()  # the sample's import packages that this conda file does not list
+    (project.root / "service/score.py").write_text("def init(): pass\ndef run(raw_data): return []\n")
     (project.root / "model/train.py").write_text(TRAIN.format(package=PACKAGE, more=more))
     (project.root / "model/evaluation.py").write_text(EVALUATION)
     (project.root / "config/conda_dependencies.yml").write_text(conda_file([f"{PACKAGE}=={version}"]))

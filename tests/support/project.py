@@ -28,7 +28,17 @@ from tests.support.terminal import Terminal, terminal
 
 Env = dict[str, str]
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["tasks.py", "lib", "config", "model", "service", "requirements.txt", ".env.example", ".gitignore"]
+PARTS = [
+    "tasks.py",
+    "lib",
+    "config",
+    "model",
+    "service",
+    "pyproject.toml",
+    "requirements.txt",
+    ".env.example",
+    ".gitignore",
+]
 LIMIT_S = 300
 # The models' environments, which all tests share: most projects have the same packages.
 ENVIRONMENTS = Path(sys.prefix) / "model-environments"

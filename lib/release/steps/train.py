@@ -64,10 +64,10 @@ def _imports_evaluation(root: Path) -> bool:
 
 
 def _packages(root: Path) -> Fingerprint:
-    """Fingerprint the model's Python and packages. A lock that is not of today's conda file counts as missing."""
+    """Fingerprint the model's Python and packages: without the latter if the conda file has changed since the lock."""
     locked = lock.read(root)
-    digest_of_packages = f"{FILE}{locked.model_digest}" if locked else NOT_THERE
-    return {lock.PATH: digest_of_packages, "python": lock.python_minor(root)}
+    packages = {"packages": locked.model_digest[:12]} if locked else {}
+    return packages | {"python": lock.python_minor(root)}
 
 
 def _data_file(settings: Settings) -> Fingerprint:
