@@ -19,7 +19,7 @@ from lib.files import source_files
 from lib.platforms.base import Job
 from tests.support.ground import forks_of
 from tests.support.invocation import Process
-from tests.support.light import MINOR, PACKAGE, WAITS, conda_file, lighten
+from tests.support.light import MINOR, PACKAGE, WAITS, conda_file, lighten, wheel
 from tests.support.machine import missing, needed
 from tests.support.project import LIMIT_S, Env, Project, changed, error, eventually, free_port, record, states, waiting
 from tests.support.sshd import PATH, Machine, machine, make_key
@@ -75,7 +75,7 @@ def offline(wheels: Path) -> str:
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory, there: Machine) -> Light:
     made = Light(tmp_path_factory.mktemp("light"), there, {})
-    lighten(made.project, there.folder / "wheels")
+    made.environment |= lighten(made.project, there.folder / "wheels")
     made.attach()
     return made
 
@@ -246,15 +246,14 @@ def test_a_machine_that_is_not_there_is_told(light: Light, given: dict[str, str]
 
 
 def test_setup_looks_at_the_machine_only_where_it_trains(light: Light, there: Machine) -> None:
-    # The light training's package is another one than requirements.txt has, which setup finds, too.
-    def setup(env: Env | None = None) -> str:
-        return light.project.invoke("setup", expect=2, env=light.environment | (env or {}))
+    def setup(expect: int = 0, env: Env | None = None) -> str:
+        return light.project.invoke("setup", expect=expect, env=light.environment | (env or {}))
 
     assert "VM 127.0.0.1" not in setup()
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
         assert f"ok    VM 127.0.0.1 as {getpass.getuser()}: Python {MINOR}." in setup()
-        assert "fix   VM 127.0.0.1: no SSH session on 127.0.0.1: " in setup(env={"VM_SSH_PORT": str(free_port())})
-        said = setup(env={"VM_KNOWN_HOSTS": str(light.known_hosts.with_name("nobody"))})
+        assert "fix   VM 127.0.0.1: no SSH session on 127.0.0.1: " in setup(2, {"VM_SSH_PORT": str(free_port())})
+        said = setup(2, {"VM_KNOWN_HOSTS": str(light.known_hosts.with_name("nobody"))})
         assert f"fix   VM 127.0.0.1: [127.0.0.1]:{there.port} is not in" in said
         assert "Then run `invoke attach` on a terminal, or" in said
 
@@ -275,9 +274,10 @@ def test_training_there_is_on_record_as_training_here(light: Light, there: Machi
     assert "| arguments --alpha 0.05 --seed 42" in said
     assert "| secrets []" in said
     (listed,) = re.findall(r"\| files (\[.*\])", said)
-    model = {path.relative_to(light.project.root).as_posix() for path in source_files(light.project.root / "model")}
-    assert set(ast.literal_eval(listed)) == {"building.py", "lock"} | model
-    assert {"model/more/columns.txt", "model/train.py"} <= model
+    folder = light.project.root / "model"
+    model = {path.relative_to(folder).as_posix() for path in source_files(folder)}
+    assert set(ast.literal_eval(listed)) == model
+    assert {"more/columns.txt", "train.py"} <= model
     run = record(light.project, "run_id.json")
     assert (run["compute"], run["host"]) == ("vm", "127.0.0.1")
     assert run["python"].startswith(f"{MINOR}.")
@@ -351,10 +351,11 @@ def test_a_training_has_ended_although_something_that_it_started_goes_on(light: 
         eventually(lambda: not Path(f"/proc/{found[1]}").exists())
 
 
-def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: Machine) -> None:
+def test_an_environment_that_cannot_be_built_there_is_told(light: Light, there: Machine, tmp_path: Path) -> None:
     before = set(there.folder_of_releases.glob("*/environments/*/"))
     with changed(light.project, CONDA_FILE, "0.0.1", "0.9"):
-        found = light.error()
+        wheel(tmp_path, "0.9")  # which the other machine cannot get
+        found = light.error(env={"UV_FIND_LINKS": str(tmp_path)})
         assert "could not be built on 127.0.0.1" in found
         assert f"{PACKAGE}==0.9" in found
     with changed(light.project, CONDA_FILE, None, conda_file([], python="3.2")):
@@ -468,10 +469,14 @@ def test_without_uv_the_environment_is_made_by_venv_and_pip(light: Light, plain:
     assert f"| {PACKAGE} 0.0.1" in said
 
 
-def test_the_users_data_is_sent_once(light: Light, there: Machine, tmp_path: Path) -> None:
+def test_the_users_data_is_sent_once(
+    light: Light, there: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_FIND_LINKS", light.environment["UV_FIND_LINKS"])
     data = tmp_path / "rows.csv"
     data.write_bytes(os.urandom(2_000_000))
-    (light.project.root / ".env").write_text("".join(f"{name}={value}\n" for name, value in light.environment.items()))
+    ours = {name: value for name, value in light.environment.items() if name.startswith("VM_")}
+    (light.project.root / ".env").write_text("".join(f"{name}={value}\n" for name, value in ours.items()))
     (light.project.root / ".env").chmod(0o600)
     loaded = settings.load(light.project.root)
     platform = platforms.connect(loaded, forks_of(light.project.root, tmp_path / "log"))
@@ -511,7 +516,7 @@ def test_only_what_this_workspace_made_there_is_removed(light: Light, there: Mac
     light.attach(env={"VM_FOLDER": "ml"})
     with changed(light.project, TOML, 'compute = "local"', 'compute = "vm"'):
         assert f"environments in {folder}" in light.project.invoke(
-            "doctor", expect=2, env=light.environment | {"VM_FOLDER": "ml"}
+            "doctor", env=light.environment | {"VM_FOLDER": "ml"}
         )
     assert listing(folder) == before
     light.train("--force", env={"VM_FOLDER": "ml", "LOCAL_WORKSPACE": ".first"})
