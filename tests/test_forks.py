@@ -11,7 +11,7 @@ import pytest
 
 from lib.forks.client import CallError, Forks
 from tests.support.ground import forks_of
-from tests.support.project import Project, eventually
+from tests.support.project import ENVIRONMENTS, Project, eventually
 
 pytestmark = pytest.mark.quick
 
@@ -47,9 +47,11 @@ def wait_with(channel, note): wait(note)
 ASKING = """
 import sys
 from pathlib import Path
+from lib.environment.model import ModelEnvironment
+from lib.forks.client import Forks
 from model.calls import wait
-from tests.support.ground import forks_of
-forks_of(Path(sys.argv[1]), Path("killed.log")).call(wait, note=sys.argv[2])
+root, environments, note = map(Path, sys.argv[1:])
+Forks(root, Path("killed.log"), ModelEnvironment(root, environments, print)).call(wait, note=str(note))
 """
 
 
@@ -148,7 +150,7 @@ def test_a_call_that_takes_longer_than_its_limit_is_a_call_error_and_its_process
 
 def test_a_fork_ends_when_the_process_that_called_is_killed(forks: Forks, tmp_path: Path) -> None:
     note = tmp_path / "note"
-    with subprocess.Popen([sys.executable, "-c", ASKING, forks.root, note], cwd=forks.root) as asking:
+    with subprocess.Popen([sys.executable, "-c", ASKING, forks.root, ENVIRONMENTS, note], cwd=forks.root) as asking:
         with contextlib.suppress(OSError):
             eventually(lambda: note.exists() and note.read_text())
         asking.kill()
