@@ -35,10 +35,9 @@ class Processes:
         name = uuid.uuid4().hex[:12]
         folder = self._folder / service.name / name
         folder.mkdir(parents=True)
-        # An earlier image may have other packages than today's conda file names.
-        locked = lock.parse((self._images / deployment.image / REQUIREMENTS).read_text())
+        packages = self._packages(deployment.image)
         try:
-            channel = self._forks.of(locked).spawn(
+            channel = self._forks.of(packages).spawn(
                 replica.run,
                 folder / "log.txt",
                 variables(deployment, self._limits) | {"SCORING_KEYS": str(keys)},
@@ -56,6 +55,15 @@ class Processes:
             channel.close()
             raise
         return Candidate(folder, channel, port, lambda: self._listener(service, serving))
+
+    def _packages(self, image: str) -> lock.Lock:
+        """Return an image's packages. An earlier image may have others than today's conda file names."""
+        try:
+            return lock.parse((self._images / image / REQUIREMENTS).read_text())
+        except FileNotFoundError:
+            raise ReleaseError(
+                f"image {image[:12]} is missing or incomplete in {self._images}\n`invoke image --force` builds it again"
+            ) from None
 
     def stop(self, service: str, name: str) -> None:
         """Stop a replica; see Replicas.stop."""
