@@ -1,6 +1,5 @@
 """AZUREML_CURRENT_CLOUD: in a sovereign cloud, every kind of sign-in asks this cloud and no other."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +26,8 @@ SIGN_INS = [*((kind, *GOVERNMENT) for kind in KINDS), ("service principal", *CHI
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> AzureProject:
+def project(tmp_path_factory: pytest.TempPathFactory, azure: LoopbackAzure) -> AzureProject:
     return AzureProject(tmp_path_factory.mktemp("clouds"), azure)
-
-
-@pytest.fixture
-def project(shared: AzureProject) -> Iterator[AzureProject]:
-    """Give a project for tests that leave it as they find it."""
-    shared.azure.forget_requests()
-    yield shared
-    shared.azure.forget_requests()
 
 
 @pytest.mark.parametrize(("kind", "cloud", "login", "management"), SIGN_INS)
@@ -44,6 +35,7 @@ def test_a_sovereign_cloud_is_asked_for_the_token_and_for_the_workspace(
     project: AzureProject, tmp_path: Path, kind: str, cloud: str, login: str, management: str
 ) -> None:
     cli = AzureCli(tmp_path, project.azure.identity.secret)
+    project.azure.forget_requests()
     variables = cli.environment if "CLI" in kind else KINDS[kind]
     variables = {name: value.replace("{}", project.azure.base) for name, value in variables.items()}
     with changed(project, ".env", None, f"PLATFORM=azureml\nAZUREML_CURRENT_CLOUD={cloud}\n"):
@@ -55,6 +47,7 @@ def test_a_sovereign_cloud_is_asked_for_the_token_and_for_the_workspace(
 
 
 def test_a_person_signs_in_to_the_sovereign_cloud(project: AzureProject) -> None:
+    project.azure.forget_requests()
     with project.on_a_terminal("workspace", env=NO_PRINCIPAL | {"AZUREML_CURRENT_CLOUD": GOVERNMENT[0]}) as terminal:
         assert terminal.end() == 1  # the loopback Azure has no browser
     assert "interactive authentication" in terminal.shown

@@ -77,7 +77,7 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
 def current(root: Path, tell: Tell) -> Lock:
     """Return the lock of the conda file as it is now, resolved again if it has changed.
 
-    Raises SettingsError if the conda file cannot be used, ReleaseError if its packages cannot be had together.
+    Raises SettingsError if the conda file cannot be used, ReleaseError if its packages cannot be installed together.
     """
     lock = read(root)
     if lock is None:
@@ -100,14 +100,13 @@ def read(root: Path) -> Lock | None:
     return parse(text)
 
 
-def python_minor(root: Path) -> str:
-    """Return the version of the model's Python, such as 3.11, also while the lock is not of today's conda file."""
-    locked, version = read(root), ""
+def python_minor(root: Path, locked: Lock | None) -> str:
+    """Return the version of the model's Python, such as 3.11: the lock's, or the conda file's if `read` gave none."""
+    version = locked.python if locked else ""
     if locked is None:
         with contextlib.suppress(SettingsError):  # reported by whatever needs the packages
             version = conda.read(root / conda.PATH).python
-    version = locked.python if locked else version or sysconfig.get_python_version()
-    return ".".join(version.split(".")[:2])
+    return ".".join((version or sysconfig.get_python_version()).split(".")[:2])
 
 
 def parse(text: str) -> Lock:

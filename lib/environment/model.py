@@ -42,7 +42,7 @@ class ModelEnvironment:
 
     @functools.cached_property
     def lock(self) -> Lock:
-        """The locked packages. Raises ReleaseError if they cannot be had together."""
+        """The locked packages. Raises ReleaseError if they cannot be installed together."""
         return lock.current(self._root, self._tell)
 
     def python_version(self) -> str:

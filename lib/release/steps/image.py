@@ -112,4 +112,4 @@ def _of_record(record: ImageRecord) -> Rehearsed:
 
 def _base(settings: Settings) -> str:
     """Return the base of a container image, with the version of the model's Python."""
-    return settings.release.image.base.replace("{python}", lock.python_minor(settings.root))
+    return settings.release.image.base.replace("{python}", lock.python_minor(settings.root, lock.read(settings.root)))

@@ -67,7 +67,7 @@ def _packages(root: Path) -> Fingerprint:
     """Fingerprint the model's Python and packages: without the latter if the conda file has changed since the lock."""
     locked = lock.read(root)
     packages = {"packages": locked.model_digest[:12]} if locked else {}
-    return packages | {"python": lock.python_minor(root)}
+    return packages | {"python": lock.python_minor(root, locked)}
 
 
 def _data_file(settings: Settings) -> Fingerprint:
