@@ -36,6 +36,9 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 @pytest.fixture(scope="session")
 def azure() -> Iterator[LoopbackAzure]:
     """Give the loopback Azure, one for all tests; each has its own workspace in it."""
+    from tests.support.ground import build_environment  # only here: it imports the platforms
+
+    build_environment()
     with LoopbackAzure() as running:
         yield running
 

@@ -15,6 +15,7 @@ import requests
 
 from tests.azure.loopback import LoopbackAzure
 from tests.azure.sdk import Sdk, SdkError
+from tests.support.project import eventually
 
 TRAIN = """
 import os, sys
@@ -262,7 +263,7 @@ run.cancel()
 result = [going, run.get_status(), run.id]
 """)
     assert found[:2] == [[True], "Canceled"]
-    assert not [one for one in processes() if found[2] in one]
+    eventually(lambda: not [one for one in processes() if found[2] in one], limit_s=30)
 
 
 def processes() -> list[str]:

@@ -1,6 +1,10 @@
 """Forks of a Python that has imported the libraries, for the drivers of runs: they ask at a socket."""
 
+import contextlib
 import json
+import os
+import select
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -42,4 +46,10 @@ def fork(connection: socket.socket) -> None:
         socket.close(output)
         connection.send(str(pid).encode())
         with status:
-            connection.send(status.recv(100))
+            ended, _, _ = select.select([status, connection], [], [])
+            if status not in ended:  # the driver was ended, so its run was cancelled
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+            exit_code = status.recv(100)
+            with contextlib.suppress(OSError):
+                connection.send(exit_code)

@@ -1,5 +1,6 @@
 """A workspace of a platform to test in, with the parts of a release that work on it."""
 
+import functools
 import os
 import tempfile
 import uuid
@@ -11,7 +12,8 @@ import msgspec
 import pytest
 
 from lib import platforms, settings
-from lib.environment.model import ModelEnvironment
+from lib.environment import lock
+from lib.environment.model import ModelEnvironment, build
 from lib.forks import evaluation
 from lib.forks.client import Forks
 from lib.image.assemble import assemble
@@ -19,7 +21,7 @@ from lib.platforms.base import Build, Deployment, Job, ModelVersion, Platform, R
 from lib.settings import Service
 from lib.webservice import Client, identity, identity_mismatch
 from tests.azure.loopback import LoopbackAzure
-from tests.support.project import ENVIRONMENTS, Project
+from tests.support.project import ENVIRONMENTS, ROOT, Project
 
 BROKEN = "\ndef init():\n    raise RuntimeError('this score.py is broken')\n"
 
@@ -31,6 +33,14 @@ def quietly(_line: str) -> None:
 def forks_of(root: Path, log: Path) -> Forks:
     """Return forks in the environment of a project's model."""
     return Forks(root, log, ModelEnvironment(root, ENVIRONMENTS, quietly))
+
+
+@functools.cache
+def build_environment() -> None:
+    """Build the sample model's environment: behind the proxy of the loopback Azure nothing can be downloaded."""
+    locked = lock.read(ROOT)
+    assert locked, f"{lock.PATH} is out of date"
+    build(locked, ENVIRONMENTS, quietly)
 
 
 class Ground:
@@ -145,6 +155,7 @@ class AzureGround(Ground):
     """A workspace of the loopback Azure, with the environment that leads the SDK there."""
 
     def __init__(self, root: Path) -> None:
+        build_environment()
         self.azure = LoopbackAzure().__enter__()
         self.outside = dict(os.environ)
         os.environ.update(self.azure.environment)
