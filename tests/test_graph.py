@@ -301,6 +301,7 @@ def test_a_versions_tags_say_what_its_run_and_its_verdict_depended_on(context: C
     assert metric and metric[0] == "mse"
     assert metric[1] == pytest.approx(evaluation.verdict.candidate, rel=1e-5)
     assert (tags["data"], tags["outcome"], tags["compute"]) == (run.outputs["data.json"], "first", "local")
+    assert tags["signature"] == run.outputs["signature.json"]
     assert (lineage.inputs_of({}), lineage.metric_of({})) == ({}, None)
 
 

@@ -86,6 +86,7 @@ def test_a_usual_script_is_trained_and_evaluated_unchanged(usual: Project) -> No
         "metrics.json",
         "data.json",
         "source.tar",
+        "signature.json",
     }
     assert run["metrics"] == {"f1_macro": verdict["candidate"]}
     assert (verdict["outcome"], verdict["candidate"] > 0.8) == ("first", True)

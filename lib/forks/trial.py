@@ -3,15 +3,17 @@
 It runs beside the owner's model and imports the standard library only.
 """
 
+import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 from lib.forks import holdout as holdouts
-from lib.forks import table
+from lib.forks import signature, table
 from lib.forks.owner import Owner
 
-TRIED_ROWS = 100
+TRIED_ROWS = 1000  # spread over the hold-out
 # How pickle names a class that only the training script had.
 OF_SCRIPT = re.compile(r"attribute '(\w+)' on <module '__main__'|module '__main__' has no attribute '(\w+)'")
 
@@ -20,17 +22,26 @@ class ModelError(Exception):
     """A model that cannot be used. The message says why, and what to do."""
 
 
-def try_model(root: str, model: str, holdout: str, target: str, metric: str, with_metrics: bool) -> dict[str, Any]:
-    """Load a model and predict some hold-out rows, or all of them and their metrics. Return the metrics.
+def try_model(
+    root: str, model: str, holdout: str, target: str, metric: str, with_metrics: bool, signature_file: str
+) -> dict[str, Any]:
+    """Load a model, predict hold-out rows, and write the signature. Return the metrics of all rows if asked to.
 
-    Raises ModelError if the model needs a class of the script itself, or predicts a value that is not finite.
+    Raises ModelError if the model needs a class of the script itself, predicts a value that is not finite, or has no
+    signature.
     """
     owner, (rows, truth, names) = Owner(str(Path(root) / "model")), holdouts.read(holdout, target)
     loaded = _load(owner, model)
-    predictions = owner.predict(loaded, rows[:TRIED_ROWS], names)
-    for row, value in enumerate(predictions):
+    tried = range(0, len(rows), math.ceil(len(rows) / TRIED_ROWS))
+    predictions = owner.predict(loaded, [rows[row] for row in tried], names)
+    for row, value in zip(tried, predictions, strict=True):
         if not table.finite(value):
             raise ModelError(f"it predicts {value} for row {row} of the hold-out, which is not finite")
+    try:
+        derived = signature.derive(rows, names, predictions)
+    except signature.SignatureError as error:
+        raise ModelError(f"its signature cannot be derived: {error}") from None
+    Path(signature_file).write_text(json.dumps(derived, indent=1) + "\n")
     return dict(owner.score(metric, truth, owner.answers(loaded, rows, names, metric))) if with_metrics else {}
 
 

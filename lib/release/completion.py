@@ -15,7 +15,7 @@ from lib.release.steps.step import Context, frozen_holdout
 
 
 def complete(context: Context, inputs: Fingerprint, folder: Path) -> None:
-    """Check the outputs in a folder, and add metrics.json, data.json and the archive of the code.
+    """Check the outputs in a folder, and add metrics.json, data.json, signature.json and the code.
 
     Raises ReleaseError if an output is missing, or if the model cannot be used.
     """
@@ -28,7 +28,7 @@ def complete(context: Context, inputs: Fingerprint, folder: Path) -> None:
     has_metrics = outputs.METRICS in files
     if has_metrics:
         outputs.read_metrics(folder / outputs.METRICS)
-    metrics = _try(context, model, holdout, with_metrics=not has_metrics)
+    metrics = _try(context, model, holdout, folder / outputs.SIGNATURE, with_metrics=not has_metrics)
     if not has_metrics:
         (folder / outputs.METRICS).write_text(json.dumps(metrics))
     if outputs.DATA not in files:
@@ -38,7 +38,7 @@ def complete(context: Context, inputs: Fingerprint, folder: Path) -> None:
     (folder / outputs.SOURCE).write_bytes(source.pack(context.settings.root))
 
 
-def _try(context: Context, model: Path, holdout: Path, with_metrics: bool) -> dict[str, float]:
+def _try(context: Context, model: Path, holdout: Path, signature: Path, with_metrics: bool) -> dict[str, float]:
     rule = context.settings.release.gate
     try:
         return context.forks.call(
@@ -49,6 +49,7 @@ def _try(context: Context, model: Path, holdout: Path, with_metrics: bool) -> di
             target=rule.target,
             metric=rule.metric,
             with_metrics=with_metrics,
+            signature_file=str(signature),
         )
     except CallError as error:
         reason = str(error).removeprefix(f"{trial.ModelError.__name__}: ")

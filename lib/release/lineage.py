@@ -6,6 +6,7 @@ Records describe the last release only; the tags stay with their version.
 import json
 
 from lib.files import digest
+from lib.platforms.outputs import SIGNATURE
 from lib.release.fingerprints import FILE, Fingerprint
 from lib.release.records import EvaluationRecord, RunRecord, encode
 
@@ -16,12 +17,13 @@ DIGITS = 16  # hexadecimal digits of a file's digest in a tag
 
 
 def tags_of(run: RunRecord, evaluation: EvaluationRecord) -> dict[str, str]:
-    """Return the tags of a version: verdict, commit, data, compute, and the inputs of its run and of its verdict."""
+    """Return the tags of a version: its provenance, and the inputs of its run and of its verdict."""
     return {
         "outcome": evaluation.verdict.outcome,
         "metric": f"{evaluation.verdict.metric} {evaluation.verdict.candidate:.6g}",
         "commit": run.commit,
         "data": run.outputs["data.json"],
+        **({"signature": run.outputs[SIGNATURE]} if SIGNATURE in run.outputs else {}),
         **_place(run),
         "trained_at": run.created_at,
         "inputs": digest(encode(run.inputs)),
