@@ -94,7 +94,6 @@ def release(invoke: Invoke, force: bool = False, dirty: bool = False) -> None:
         return
     progress = Progress()
     with release_context("release", tell=progress.tell, dirty=dirty) as context:
-        context.forks.environment.python()  # locked and built before any step asks for it
         states = graph.update(context, "test", forced=graph.NAMES if force else [], watch=progress.watch)
         revived = list(production.revive(context)) if states[-1].kind == "held" else []
         print("", *revived, tables.summary(context, states), sep="\n")

@@ -141,7 +141,6 @@ def bring(invoke: Invoke, target: str, only: bool, force: bool, on: str = "", di
         return
     progress = Progress()
     with release_context(target, on, progress.tell, dirty) as context:
-        context.forks.environment.python()  # locked and built before any step asks for it
         states = graph.update(context, target, only, [target] if force else [], progress.watch)
         ci.current().output("held", "true" if graph.is_held_back(states) else "false")
 

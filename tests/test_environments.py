@@ -2,12 +2,16 @@
 
 import importlib.metadata
 import json
+import os
 import re
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from lib.environment.lock import current, read
+from lib.platforms.local.containers.wheels import download
 from tests.support.light import MINOR, PACKAGE, conda_file, lighten, wheel
 from tests.support.project import Env, Project, changed, error, eventually, processes, record, states, told
 
@@ -113,6 +117,50 @@ def test_an_interrupted_build_is_built_again(light: Light) -> None:
         assert f"builds environment {new}" in light.train("--force")
         assert marker.exists()
     eventually(lambda: not processes(light.project))
+
+
+def test_a_build_ends_with_the_release_that_was_killed(light: Light, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = light.environments()
+    wheel(light.wheels, "0.0.4")
+    unfinished = light.wheels / f"{PACKAGE}-0.0.4-py3-none-any.whl"
+    lock = (light.project.root / LOCK).read_text()
+    with changed(light.project, LOCK, None, lock), changed(light.project, CONDA_FILE, "0.0.1", "0.0.4"):
+        monkeypatch.setenv("UV_FIND_LINKS", str(light.wheels))
+        current(light.project.root, print)  # locked from the wheel, whose place a pipe takes
+        unfinished.unlink()
+        os.mkfifo(unfinished)
+        with light.project.start("train", env=light.environment) as train:
+            eventually(lambda: "uv" in programs(light.project))
+            train.kill()
+        eventually(lambda: not processes(light.project))
+        unfinished.unlink()
+        wheel(light.wheels, "0.0.4")
+        assert f"| {PACKAGE} 0.0.4" in light.train()
+    assert len(light.environments() - before) == 1
+
+
+def programs(project: Project) -> set[str]:
+    """Return the names of the programs that work in the project's folder."""
+    return {Path(f"/proc/{pid}/comm").read_text().strip() for pid in processes(project)}
+
+
+def test_an_image_gets_its_packages_from_the_same_indexes_and_no_record_has_a_password(
+    light: Light, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--find-links ${PLACE_WITH_PASSWORD}"]
+    monkeypatch.setenv("PLACE_WITH_PASSWORD", str(light.wheels))
+    before = (light.project.root / LOCK).read_text()
+    content = conda_file([*options, f"{PACKAGE}==0.0.1"])
+    with changed(light.project, LOCK, None, before), changed(light.project, CONDA_FILE, None, content):
+        locked = current(light.project.root, print)
+        assert locked == read(light.project.root)
+        assert str(light.wheels) not in (light.project.root / LOCK).read_text()
+    (tmp_path / "packages").mkdir()
+    own = msgspec.structs.replace(locked, server=[], options=[*options, "--no-index"])
+    (tmp_path / "packages/requirements.txt").write_text(own.text)
+    downloaded = download(tmp_path, tmp_path / "wheels", "amd64")
+    assert [path.name for path in downloaded.glob("*.whl")] == [f"{PACKAGE}-0.0.1-py3-none-any.whl"]
+    assert str(light.wheels) not in (downloaded / "requirements.txt").read_text()
 
 
 def test_an_environment_whose_python_is_gone_is_built_again(light: Light) -> None:

@@ -59,8 +59,9 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The packages as requirements for pip, as the lock and every image have them."""
-        lines = [f"# Python {self.named_python or ANY_PYTHON}", "", *self.model, "", SERVER_LINE, *self.server]
+        """The packages as requirements for pip, with its options, as the lock and every image have them."""
+        python = f"# Python {self.named_python or ANY_PYTHON}"
+        lines = [python, "", *self.options, *self.model, "", SERVER_LINE, *self.server]
         return "\n".join(lines) + "\n"
 
     @property
@@ -140,7 +141,6 @@ def _resolve(root: Path, tell: Tell) -> Lock:
     )
     sources = {source.relative_to(root).as_posix(): source for source in file.sources} | {"server.txt": SERVER}
     text = HEADER + "".join(f"# {_short_digest(path)}  {name}\n" for name, path in sources.items())
-    text += "".join(f"{option}\n" for option in lock.options)
     files.write(root / PATH, (text + lock.text).encode())
     tell(f"{conda.PATH}: {len(both)} packages for Python {lock.python} are in {PATH}")
     return lock

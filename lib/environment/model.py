@@ -1,15 +1,12 @@
 """The model's environment on this machine: locked, built once for its content, and kept."""
 
-import contextlib
 import functools
 import json
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lib.environment import building, lock
+from lib.environment import building, leased, lock
 from lib.environment.lock import Lock, Tell
 from lib.environment.pip_settings import uv_environment
 from lib.errors import ReleaseError
@@ -71,58 +68,16 @@ class ModelEnvironment:
 def build(locked: Lock, folder: Path, tell: Tell) -> str:
     """Build an environment unless it exists, and return the path of its Python.
 
-    Raises ReleaseError with the reason and the log's name if it cannot be built.
+    The build ends with this process. Raises ReleaseError with the reason and the log's name if it cannot be built.
     """
     place = folder / locked.digest
     if not building.is_complete(place):
         log = folder / f"{locked.digest}.log"
         wanted = json.dumps({"python": locked.python, "pip": [*locked.options, *locked.packages]})
-        last = _run([sys.executable, "-u", building.__file__, str(place), wanted], log, tell)
-        if last is not None:
-            raise ReleaseError(f"the model's environment could not be built: {last}\nThe log is {log}")
+        script, arguments = Path(building.__file__), [str(place), wanted]
+        with leased.logged(log, tell) as report:
+            ended = leased.run(sys.executable, script, arguments, None, uv_environment(), LIMIT_S, report)
+        if ended.late or ended.code:
+            why = f"it took longer than {LIMIT_S:g} s" if ended.late else ended.last
+            raise ReleaseError(f"the model's environment could not be built: {why}\nThe log is {log}")
     return str(building.python_of(place))
-
-
-def _run(command: list[str], log: Path, tell: Tell) -> str | None:
-    """Run a program, write its lines to a log and report them; return None, or its last line if it fails."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    last, late = "", threading.Event()
-    with (
-        log.open("w") as file,
-        subprocess.Popen(
-            command,
-            env=uv_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process,
-        _limited(process, late.set),
-    ):
-        for line in process.stdout or []:
-            file.write(line)
-            tell(line.rstrip())
-            last = line.strip() or last
-    if late.is_set():
-        return f"it took longer than {LIMIT_S:g} s"
-    return last if process.returncode else None
-
-
-@contextlib.contextmanager
-def _limited(process: "subprocess.Popen[str]", late: Callable[[], None]) -> Iterator[None]:
-    """Kill a process after the limit, and if the block is left early."""
-
-    def end() -> None:
-        late()
-        process.kill()
-
-    timer = threading.Timer(LIMIT_S, end)
-    timer.start()
-    try:
-        yield
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        timer.cancel()

@@ -122,6 +122,7 @@ def update(
         context.platform.images.require_builder()  # not found out after a long training
     for line in context.platform.warnings():
         context.tell(line)
+    context.forks.environment.python()  # locked and built before any step asks for it
     links = chain.read(context.records)[: NAMES.index(target) + 1]
     walk = Walk(context, itertools.takewhile(lambda link: link.step.name not in forced, links))
     for link in links:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from lib.environment import lock
+from lib.environment.leased import Ended
 from lib.errors import ReleaseError
 from lib.files import digest
 from lib.platforms.base import Plain, Tell
-from lib.platforms.local.computes.both_sides import Ended
 
 BUILD_TIMEOUT_S = 3600.0
 

@@ -1,9 +1,9 @@
 """The far side of a training on another machine: it does one thing, and ends with the connection.
 
-A script of the standard library of Python 3.8 alone. Its source, after that of both_sides.py, is sent to the machine
-that trains. Both sides write lines of JSON; an empty object is a heartbeat. If no heartbeat comes, the script kills the
-training and removes the run's folder. Everything it writes is in one folder, which is named by the id of a workspace
-and used by that workspace alone:
+A script of the standard library of Python 3.8 alone. Its source, after those of leased.py and parts.py, is sent to the
+machine that trains. Both sides write lines of JSON; an empty object is a heartbeat. If no heartbeat comes, the script
+kills the training and removes the run's folder. Everything it writes is in one folder, which is named by the id of a
+workspace and used by that workspace alone:
     runs/<run>             of a training, while it runs; a folder whose lock nobody holds remained after a power failure
     data/<sha256>/<name>   data files, kept
     environments/<digest>  environments, built by building.py, kept
@@ -28,10 +28,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # on the other machine the source of both_sides.py has run before, and defined these names
+if TYPE_CHECKING:  # on the other machine the sources of both modules have run before, and defined these names
     import subprocess
 
-    from lib.platforms.local.computes.both_sides import LEASED, Limited, append_part, follow, kill, read_parts, start
+    from lib.environment.leased import LEASED, Limited, follow, kill, start
+    from lib.platforms.local.computes.parts import append_part, read_parts
 
 
 class FarSide:

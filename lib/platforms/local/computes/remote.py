@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lib.environment import leased
+from lib.environment.leased import Ended, Limited
 from lib.errors import ReleaseError
 from lib.platforms.base import Tell
-from lib.platforms.local.computes import both_sides
-from lib.platforms.local.computes.both_sides import Ended, Limited, append_part, read_parts
+from lib.platforms.local.computes import parts
+from lib.platforms.local.computes.parts import append_part, read_parts
 from lib.platforms.local.computes.ssh import FAILED, Connection, connected
 from lib.settings import Env
 
-SOURCES = (Path(both_sides.__file__), Path(__file__).with_name("far_side.py"))
+SOURCES = (Path(leased.__file__), Path(parts.__file__), Path(__file__).with_name("far_side.py"))
 BEATS = 6  # heartbeats within the silence after which each side gives up the other one
 START_S = 30.0  # for the sign-in and the start of Python, besides the silence that is allowed
 NOT_FOUND = 127  # a shell's exit code for a program that does not exist

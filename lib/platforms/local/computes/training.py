@@ -1,14 +1,13 @@
 """Run model/train.py, and other scripts, in a separate process."""
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+from lib.environment import leased
+from lib.environment.leased import Ended
 from lib.errors import ReleaseError
 from lib.forks.client import environ_without_secrets
 from lib.platforms.base import Tell
-from lib.platforms.local.computes.both_sides import LEASED, Ended, follow, start
 
 
 def train(
@@ -19,7 +18,9 @@ def train(
     Raises ReleaseError with the last line of the log if the script fails or takes longer than the limit.
     """
     log = folder / "log.txt"
-    check(script.name, run_leased(python, script, arguments, folder, log, limit_s, tell), limit_s, log)
+    with leased.logged(log, tell) as report:
+        ended = leased.run(python, script, arguments, folder, environ_without_secrets(), limit_s, report)
+    check(script.name, ended, limit_s, log)
 
 
 def check(name: str, ended: Ended, limit_s: float, log: Path) -> None:
@@ -28,27 +29,3 @@ def check(name: str, ended: Ended, limit_s: float, log: Path) -> None:
         raise ReleaseError(f"{name} took longer than train.timeout_s = {limit_s:g}\nThe log is {log}")
     if ended.code:
         raise ReleaseError(f"{name} failed with exit code {ended.code}: {ended.last}\nThe log is {log}")
-
-
-def run_leased(
-    python: str, script: Path, arguments: list[str], folder: Path, log: Path, limit_s: float, tell: Tell
-) -> Ended:
-    """Run a script that ends with this process, however this process ends; write and report its output line by line."""
-    with logged(log, tell) as tell_and_log:
-        process = start([python, "-u", "-c", LEASED, str(script), *arguments], folder, environ_without_secrets())
-        return follow(process, limit_s, tell_and_log)
-
-
-@contextlib.contextmanager
-def logged(log: Path, tell: Tell) -> Iterator[Tell]:
-    """Yield a function that writes each line to a log as well as reporting it."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file:
-
-        def write(line: str) -> None:
-            if not line.startswith("\r"):  # an update of a progress bar
-                file.write(f"{line}\n")
-                file.flush()
-            tell(line)
-
-        yield write

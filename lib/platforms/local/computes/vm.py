@@ -5,13 +5,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lib.environment import building
+from lib.environment.leased import logged
 from lib.errors import RefusedError, ReleaseError
 from lib.files import digest_file, source_files
 from lib.platforms.base import Ask, Job, Place, Tell
 from lib.platforms.local.computes import environments, ssh
 from lib.platforms.local.computes.environments import BUILD_TIMEOUT_S, Requirements
 from lib.platforms.local.computes.remote import Remote, far_side
-from lib.platforms.local.computes.training import check, logged
+from lib.platforms.local.computes.training import check
 from lib.settings import Env
 
 MEGABYTE = 1 << 20

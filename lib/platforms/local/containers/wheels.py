@@ -23,7 +23,7 @@ def download(bundle: Path, folder: Path, architecture: str) -> Path:
     locked = lock.parse((bundle / REQUIREMENTS).read_text())
     python = ".".join(locked.python.split(".")[:2])
     lines = _for_linux(locked.packages, python, architecture)
-    requirements = "".join(f"{line}\n" for line in lines)
+    requirements = "".join(f"{line}\n" for line in [*locked.options, *lines])
     complete = folder / digest(f"{python} {architecture}\n{requirements}".encode())[:16]
     if not complete.is_dir():
         # Renamed when complete. The next download removes what an interrupted one left.

@@ -1,11 +1,10 @@
-"""What both sides of a training on another machine do, and a training here: run a script, send files in parts.
+"""Run a script that ends with this process, however this process ends, and follow what it prints.
 
-It needs the standard library of Python 3.8 alone: its source is sent to the other machine, before that of far_side.py.
+It needs the standard library of Python 3.8 alone: its source is also sent to the machine that trains.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import io
 import os
@@ -20,7 +19,6 @@ from typing import Any, NamedTuple
 
 POLL_S = 0.1
 GROUP_S = 3.0
-PART_BYTES = 3 << 18  # divisible by 3, as base64 wants it
 # Ends a script, and what it started, when its input closes, which is when the process that started it has ended. The
 # script ends by os._exit, because taking the modules of a training apart takes a quarter of its time. Before that,
 # threading._shutdown does what it does at Python's end: executors, loky's too, end, and other threads are joined.
@@ -47,6 +45,34 @@ class Ended(NamedTuple):
     code: int
     last: str
     late: bool
+
+
+def run(
+    python: str,
+    script: Path,
+    arguments: list[str],
+    folder: Path | None,
+    env: dict[str, str],
+    limit_s: float,
+    tell: Callable[[str], None],
+) -> Ended:
+    """Run a script in a folder, and report its output line by line."""
+    return follow(start([python, "-u", "-c", LEASED, str(script), *arguments], folder, env), limit_s, tell)
+
+
+@contextlib.contextmanager
+def logged(log: Path, tell: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
+    """Yield a function that writes each line to a log as well as reporting it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+
+        def write(line: str) -> None:
+            if not line.startswith("\r"):  # an update of a progress bar
+                file.write(f"{line}\n")
+                file.flush()
+            tell(line)
+
+        yield write
 
 
 def start(command: list[str], folder: Path | None, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -143,20 +169,3 @@ class Output(Limited):
             except TimeoutError:
                 if over:
                     return 0
-
-
-def read_parts(path: Path) -> Iterator[str]:
-    """Yield a file of any size as text, in parts; an empty file is one part."""
-    with path.open("rb") as file:
-        part = file.read(PART_BYTES)
-        yield base64.b64encode(part).decode()
-        while part:
-            part = file.read(PART_BYTES)
-            yield base64.b64encode(part).decode()
-
-
-def append_part(path: Path, part: str) -> None:
-    """Append a part to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(base64.b64decode(part))
