@@ -14,10 +14,10 @@ PLACES = {"github": ".github/workflows/release.yml", "azure": "azure-pipelines.y
 PATHS = ["config/**", "data/**", "lib/**", "model/**", "service/**", "requirements.txt", "tasks.py"]
 WORKSPACE = "artifacts/workspace"
 # Everyone who may see a run can download its artifacts, so the keys stay out. services/ only has logs and sockets of
-# processes that end with the job.
+# processes that end with the job. Each job builds the model's environment in seconds, faster than it would be unpacked.
 PACK = (
     f"mkdir -p {WORKSPACE} && tar -czf {WORKSPACE}/workspace.tgz"
-    " --exclude=.workspace/services --exclude=.workspace/keys.json .workspace"
+    " --exclude=.workspace/services --exclude=.workspace/environments --exclude=.workspace/keys.json .workspace"
 )
 # Only GitHub's own actions, each pinned to a commit, because a tag can be moved.
 ACTIONS = {
