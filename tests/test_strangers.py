@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project, eventually, processes, served, server
+from tests.support.project import Project, changed, clean_environment, eventually, processes, served, server
 
 pytestmark = [
     pytest.mark.slow,
@@ -95,3 +95,38 @@ def test_a_service_of_a_deleted_clone_can_be_stopped_from_another(serving: Proje
     clone.invoke("stop", "--yes")
     assert is_free(serving.ports[0])
     eventually(lambda: not Path(f"/proc/{leader}").exists())
+
+
+# A network of its own in which four of five ports that the system gives away are redirected to where nothing answers,
+# as by the rules that a killed container engine leaves behind. (Linux gives the lower half of the range away first.)
+REDIRECTING = """\
+ip link set lo up && sysctl -qw net.ipv4.ip_local_port_range="40000 49999" &&
+iptables -t nat -A OUTPUT -p tcp -d 127.0.0.1 --dport 40000:43999 -j DNAT --to-destination 10.255.255.1:1 &&
+exec "$@"
+"""
+REDIRECTED = ("unshare", "--net", "sh", "-c", REDIRECTING, "sh")
+
+
+def redirects() -> bool:
+    """Return whether this user may make such a network: root, with a firewall."""
+    try:
+        return not subprocess.run([*REDIRECTED, "true"], check=False, capture_output=True).returncode
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not redirects(), reason="needs root, unshare and iptables")
+def test_a_port_that_is_redirected_by_the_firewall_is_named_and_others_are_taken(project: Project) -> None:
+    def invoke(task: str) -> "subprocess.CompletedProcess[str]":
+        command = [*REDIRECTED, sys.executable, "-m", "invoke", task]
+        environment = clean_environment()
+        return subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
+
+    fault = "a rule of the firewall sends its connections elsewhere"
+    with changed(project, "config/release.toml", f"port = {project.ports[0]}", "port = 40000"):
+        assert fault in invoke("doctor").stdout
+        aci = invoke("aci")
+        assert aci.returncode == 1, aci.stderr
+        assert f"diabetes-staging cannot be reached on port 40000: {fault}" in aci.stderr
+    aci = invoke("aci")
+    assert aci.returncode == 0, aci.stderr

@@ -30,6 +30,9 @@ from lib.forks import causes
 from lib.image import intact
 
 LONGEST_SOCKET_PATH = 100  # bytes; macOS allows 103, Linux 107
+BACKLOG = 2048
+PORT_ATTEMPTS = 50
+PORT_LIMIT_S = 0.5  # a connection to this machine takes much less
 BOOT_ERROR = 3  # gunicorn's exit code of a worker that could not load: it ends the server
 
 
@@ -52,7 +55,7 @@ class Replica:
             "post_worker_init": self._on_loaded,
             "child_exit": self._on_exit,
         }
-        self._server = serve["Server"](**serve["options"]("127.0.0.1:0", workers), **hooks)
+        self._server = serve["Server"](**serve["options"](f"fd://{_listen().detach()}", workers), **hooks)
         self._load, self._server.load = self._server.load, self._load_or_report
         self._arbiter: Any = None
         self._control: socket.socket | None = None
@@ -200,6 +203,23 @@ def _switch(channel: socket.socket, worker: Any) -> None:
         os.close(descriptors[0])
         os.write(worker.PIPE[1], b"!")  # wakes the worker, which waits for the private socket
         channel.sendall(b"!")
+
+
+def _listen() -> socket.socket:
+    """Listen on a free port that can be reached.
+
+    A container engine that was killed leaves rules behind which send connections to a free port elsewhere.
+    """
+    for _ in range(PORT_ATTEMPTS):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        try:
+            socket.create_connection(listener.getsockname(), PORT_LIMIT_S).close()
+        except OSError as error:
+            fault = error
+            listener.close()
+        else:
+            return listener
+    raise WorkerError(f"no free port of 127.0.0.1 can be reached: {fault}")
 
 
 def _bind(path: str) -> socket.socket:

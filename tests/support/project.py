@@ -155,7 +155,9 @@ def free_port() -> int:
     """Return a port that nothing listens on, and that the system gives to no client of another test."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        # Reached as well: a container engine that was killed leaves rules that send connections elsewhere.
+        with contextlib.suppress(OSError), socket.create_server(address := ("127.0.0.1", port)):
+            socket.create_connection(address, 1).close()
             return port
 
 

@@ -91,6 +91,8 @@ class LocalPlatform:
             listener = None if is_ours else listeners.find(port)
         except ReleaseError:
             pass  # the damaged workspace is reported above
+        if listener is None and listeners.is_redirected(port):
+            return Finding(what=f"port {port}", fix=f"{listeners.REDIRECTED}: remove it, or choose another port")
         if listener is None:
             return Finding(what=f"port {port} for {service.name}")
         remedy = "`invoke stop` ends it" if listener.is_of(self._settings.root) else "end it"

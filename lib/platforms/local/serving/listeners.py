@@ -1,6 +1,7 @@
 """Which process listens on a port: a replica of this clone, one of another clone, or another program."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ LISTENING = "0A"
 REPLICA = "lib.forks.server"
 STOP_LIMIT_S = 60.0
 POLL_S = 0.05
+REDIRECT_LIMIT_S = 0.5  # a connection to this machine takes much less
+REDIRECTED = "a rule of the firewall sends its connections elsewhere, perhaps of a container engine that was killed"
 
 
 class Listener(NamedTuple):
@@ -46,6 +49,16 @@ def is_busy(port: int) -> bool:
     """Return whether anything listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_redirected(port: int) -> bool:
+    """Return whether a rule of the firewall sends connections to a port elsewhere, where nothing answers.
+
+    A container engine that was killed leaves such rules behind.
+    """
+    with socket.socket() as probe:
+        probe.settimeout(REDIRECT_LIMIT_S)
+        return probe.connect_ex(("127.0.0.1", port)) not in (0, errno.ECONNREFUSED)
 
 
 def find(port: int) -> Listener | None:

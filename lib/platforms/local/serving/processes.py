@@ -13,6 +13,7 @@ from lib.forks.client import CallError, Forks, receive, result_of
 from lib.forks.replica import short
 from lib.image.assemble import REQUIREMENTS
 from lib.platforms.base import Deployment
+from lib.platforms.local.serving import listeners
 from lib.platforms.local.serving.replicas import variables
 from lib.settings import Limits, Service
 
@@ -127,14 +128,21 @@ class Candidate:
 
 
 def _bind(service: Service) -> socket.socket:
-    """Listen on a service's port. Raises ReleaseError if the port is taken."""
+    """Listen on a service's port. Raises ReleaseError if the port is taken, or cannot be reached."""
     try:
-        return socket.create_server(("127.0.0.1", service.local.port), backlog=2048)
+        listener = socket.create_server(("127.0.0.1", service.local.port), backlog=2048)
     except OSError as error:
         raise ReleaseError(
             f"{service.name} cannot listen on port {service.local.port}: {error.strerror}\n"
             "Stop the program that uses the port, or choose another port in config/release.toml"
         ) from None
+    if listeners.is_redirected(service.local.port):
+        listener.close()
+        raise ReleaseError(
+            f"{service.name} cannot be reached on port {service.local.port}: {listeners.REDIRECTED}\n"
+            "Remove the rule (`iptables-save` lists it), or choose another port in config/release.toml"
+        )
+    return listener
 
 
 def _wait_for_port(channel: socket.socket, log: Path, limit_s: float) -> int:
