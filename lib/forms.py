@@ -12,6 +12,9 @@ from typing import Any
 ROWS = "ROWS"
 PREDICTIONS = "PREDICTIONS"
 
+Row = dict[str, Any] | list[Any]
+Column = dict[str, Any]  # of a signature: name, type, optional
+
 
 @dataclass(frozen=True)
 class Form:
@@ -36,22 +39,24 @@ class Form:
             place, answer = place[name], _parsed(answer[name])
         return answer if isinstance(answer, list) else None
 
-    def bad_bodies(self, rows: list[Any]) -> Iterator[tuple[str, bytes]]:
-        """Yield bodies that a service should refuse, each with its description."""
+    def bad_bodies(self, rows: list[Any], columns: list[Column] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield bodies that a service should refuse, each with its description.
+
+        `columns` are those of the signature; without one, all are needed and have the type of the first row's values.
+        """
         yield "a body that is not JSON", b"{"
         yield "a body without data", b'{"rows": []}'
         row = rows[0]
-        if isinstance(row, dict) and row:
-            name, value = list(row.items())[-1]
-            short: Any = {other: row[other] for other in row if other != name}
-        elif isinstance(row, list) and row:
-            name, value, short = "", row[-1], row[:-1]
-        else:
-            return
-        yield "a row that is too short", self.body([short])
-        # A text may be a valid value in a column of texts, a list is valid in no column.
-        kind, wrong = ("a list for a value", []) if isinstance(value, str) else ("text", "text")
-        yield f"a row with {kind}", self.body([row | {name: wrong} if isinstance(row, dict) else [*short, wrong]])
+        if isinstance(row, dict | list) and row:
+            position = _needed(row, columns)
+            if position is None:
+                return
+            yield "a row that is too short", self.body([_without(row, position)])
+            kind, wrong = _wrong(list(row.values())[position] if isinstance(row, dict) else row[position])
+            yield f"a row with {kind}", self.body([_with(row, position, wrong)])
+        elif columns and not isinstance(row, dict | list):
+            kind, wrong = _wrong(row)
+            yield f"a row with {kind}", self.body([wrong])
 
 
 # What Azure ML and MLflow document.
@@ -85,6 +90,19 @@ def candidates(
         yield from ((f'{{"{name}": {split}}}', listed) for name in SPLIT)
 
 
+def in_kind_of(like: list[Any], rows: list[Any], names: list[str]) -> list[Any]:
+    """Return rows as objects or as lists, as others are, if the names of the columns are known."""
+    if not like or not names:
+        return rows
+    if isinstance(like[0], dict):
+        return [dict(zip(names, row, strict=False)) if isinstance(row, list) else row for row in rows]
+    if isinstance(like[0], list):
+        return [
+            [row[name] for name in names] if isinstance(row, dict) and row.keys() == set(names) else row for row in rows
+        ]
+    return rows
+
+
 def response_of(answer: Any, count: int) -> str:
     """Return the form of an answer to `count` rows; an empty string if it has no list with a prediction for each."""
     answer = _parsed(answer)
@@ -105,6 +123,36 @@ def predictions_equal(value: Any, expected: Any) -> bool:
     if isinstance(value, float | int) and isinstance(expected, float | int):
         return math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-12)
     return bool(value == expected)
+
+
+def _needed(row: Row, columns: list[Column] | None) -> int | None:
+    """Return the position of the last column that a row needs and whose type is known; None if there is none."""
+    names = list(row) if isinstance(row, dict) else [column["name"] for column in columns or []]
+    known = {column["name"]: column for column in columns or []}
+    for position in reversed(range(len(row))):
+        if columns is None:
+            return position
+        column = known.get(names[position] if position < len(names) else "")
+        if column and not column["optional"] and column["type"] != "any":
+            return position
+    return None
+
+
+def _without(row: Row, position: int) -> Row:
+    if isinstance(row, dict):
+        return {name: value for index, (name, value) in enumerate(row.items()) if index != position}
+    return row[:position] + row[position + 1 :]
+
+
+def _with(row: Row, position: int, value: Any) -> Row:
+    if isinstance(row, dict):
+        return {name: value if index == position else old for index, (name, old) in enumerate(row.items())}
+    return [*row[:position], value, *row[position + 1 :]]
+
+
+def _wrong(value: Any) -> tuple[str, Any]:
+    """Return a value of another type. A text may be valid in a column of texts, a list is not."""
+    return ("a list for a value", []) if isinstance(value, str) else ("text", "text")
 
 
 def _parsed(answer: Any) -> Any:

@@ -36,7 +36,11 @@ def run(request: AMLRequest) -> AMLResponse:
         rows = read_rows(request.get_data())
     except BadInputError as error:
         return answer({"message": str(error)}, 400)
-    return answer({"result": model.predict(rows)}, 200)
+    predictions = model.predict(rows)
+    if not np.isfinite(predictions).all():  # JSON has no such number
+        row = int(np.argmin(np.isfinite(predictions)))
+        return answer({"message": f"row {row}: the prediction is {predictions[row]}, not a finite number"}, 500)
+    return answer({"result": predictions}, 200)
 
 
 def answer(body: dict[str, Any], status: int) -> AMLResponse:

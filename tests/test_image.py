@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from lib.errors import ReleaseError
 from lib.files import digest
 from lib.image.assemble import Image, assemble, base_of
 from lib.image.intact import DamagedImageError, require_intact
@@ -123,13 +122,6 @@ def test_an_image_has_only_its_listed_files_after_its_rehearsal_and_while_it_ser
     (bundle,) = (project.root / ".workspace/images").iterdir()
     names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert names == {"manifest.json", *json.loads((bundle / "manifest.json").read_bytes())["files"]}
-
-
-def test_a_missing_score_py_is_an_error(copied: Callable[[str], Path]) -> None:
-    root = copied("root")
-    (root / "service/score.py").unlink()
-    with pytest.raises(ReleaseError, match=r"service/score\.py is missing"):
-        image(root)
 
 
 def test_there_is_one_environment_for_training_and_scoring() -> None:

@@ -155,5 +155,9 @@ class TestScoring:
         assert answer.status_code == 400, answer.text
         assert said in answer.json()["message"]
 
+    def test_a_prediction_that_is_no_number_is_an_error(self, score: str) -> None:
+        answer = requests.post(score, json={"data": [[0.0] * 10, [1e308] * 10]}, timeout=30)
+        assert (answer.status_code, "row 1: the prediction is" in answer.json()["message"]) == (500, True)
+
     def test_a_get_is_refused(self, score: str) -> None:
         assert requests.get(score, timeout=30).status_code == 405

@@ -148,6 +148,21 @@ def test_a_folder_of_files_is_a_model_that_load_opens(usual: Project) -> None:
             assert "define load(path) in model/evaluation.py" in error(usual, "evaluate", "--force", expect=1)
 
 
+def test_without_score_py_the_release_builds_a_scorer(usual: Project) -> None:
+    (usual.root / "service/score.py").rename(usual.root / "score.py")
+    assert "no service/score.py: the release builds a scorer" in usual.invoke("doctor")
+    usual.invoke("image")
+    image = record(usual, "image.json")
+    assert image["form"] == {"request": '{"data": ROWS}', "response": '{"result": PREDICTIONS}'}
+    assert image["columns"][0]["name"] == "sepal length"
+    assert "a row with text" in image["refused"]
+    rows = usual.root / "rows.csv"
+    rows.write_text("petal width,sepal length,sepal width,petal length\n0.2,5.1,3.5,1.4\n")
+    assert usual.invoke("score", "rows.csv", "--model", "1").strip() == '{"result": [0]}'
+    rows.write_text("petal width,sepal length\n0.2,tall\n")
+    assert "row 0 has no column" in error(usual, "score", "rows.csv", "--model", "1", expect=1)
+
+
 UNUSABLE = {
     "its class is defined in the script": (
         "from helpers.trees import fit",

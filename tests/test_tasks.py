@@ -134,7 +134,12 @@ def test_a_service_and_a_model_score_a_file_as_the_registered_model(released: Pr
 @pytest.mark.parametrize("flags", [[], ["--model", "1"]], ids=["service", "model"])
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "rows.json"), ("{", "not JSON"), ('{"data": [[1, 2]]}', "row 0 must be a list of 10 numbers")],
+    [
+        (None, "rows.json"),
+        ("{", "not JSON"),
+        ('{"data": [[1, 2]]}', "row 0 must be a list of 10 numbers"),
+        (f'{{"data": [{[1e308] * 10}]}}', "not a finite number"),
+    ],
 )
 def test_a_file_that_cannot_be_scored_is_told(
     released: Project, tmp_path: Path, flags: list[str], content: str | None, said: str

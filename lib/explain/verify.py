@@ -13,7 +13,7 @@ from lib.forks import evaluation
 from lib.forks.client import CallError
 from lib.forks.evaluation import Expectation
 from lib.git import DIRTY, committed, filter_of, names_of
-from lib.image.intact import faults, file_digests
+from lib.image.intact import MODEL_PATH, faults, file_digests
 from lib.platforms.outputs import model_digest
 from lib.release import chain, lineage
 from lib.release.fingerprints import FILE, of_files
@@ -22,8 +22,6 @@ from lib.release.steps.deploy import service_of
 from lib.release.steps.step import Context, holdout_of
 from lib.settings import conda
 from lib.webservice import DEFAULT, Client
-
-IN_IMAGE = "model/1/"
 
 
 def recompute(context: Context, serving: Serving, links: list[Link]) -> list[Link]:
@@ -121,8 +119,8 @@ def _model(context: Context, serving: Serving, _link: Link) -> Iterator[str]:
     if model.is_file() and digest_file(model) != serving.model.sha256:
         yield "its file differs from the one that was registered"
     if serving.content:
-        files = {name: sha256 for name, sha256 in file_digests(serving.content).items() if name.startswith(IN_IMAGE)}
-        in_image = model_digest({name.removeprefix(IN_IMAGE): sha256 for name, sha256 in files.items()})
+        files = {name: sha256 for name, sha256 in file_digests(serving.content).items() if name.startswith(MODEL_PATH)}
+        in_image = model_digest({name.removeprefix(MODEL_PATH): sha256 for name, sha256 in files.items()})
         if in_image != serving.model.sha256:
             yield f"the image holds another model, {in_image[:12]}"
 

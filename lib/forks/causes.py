@@ -4,7 +4,7 @@ import re
 import traceback
 from pathlib import Path
 
-OWN = ("model", "service")
+OWN = ("model", "service", "_model")  # the last in images
 # What Python's faulthandler writes into the log when a process crashes, or hangs for longer than its limit.
 CRASH = re.compile(r"^(?:Fatal Python error: (?P<crash>.+)|Timeout \((?P<limit>.+)\)!)$", re.MULTILINE)
 WORKER_LIMIT = "WORKER TIMEOUT"  # gunicorn aborts a worker that does not answer

@@ -8,11 +8,13 @@ import contextlib
 import importlib
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.forks import metrics, table
-from lib.forks.holdout import Row
+# Relative, because images of models without a service/score.py have these files in a package of their own.
+from . import metrics, table
+from .holdout import Row
 
 NAMES = ("predict", "score", "load")
 MODULES = ("evaluation", "train")
@@ -42,12 +44,15 @@ class Owner:
             return self._functions["load"](path)
         return _load(Path(path))
 
-    def predict(self, model: Any, rows: list[Row], names: list[str]) -> list[Any]:
-        """Return the model's prediction for each row, as JSON can hold it."""
+    def predict(self, model: Any, rows: list[Row], names: list[str], texts: Sequence[str] = ()) -> list[Any]:
+        """Return the model's prediction for each row, as JSON can hold it.
+
+        `texts` names columns of text: a few rows do not show it if their values are missing.
+        """
         if "predict" in self._functions:
             predictions = table.plain(self._functions["predict"](model, rows))
         elif hasattr(model, "predict"):
-            predictions = table.plain(model.predict(table.of_model(model, rows, names)))
+            predictions = table.plain(model.predict(table.of_model(model, rows, names, texts)))
         else:
             raise TypeError(
                 f"a {type(model).__name__} has no predict(): define predict(model, rows) in model/evaluation.py"

@@ -75,12 +75,20 @@ class Rehearsed(TypedDict):
 
 
 def rehearse(
-    folder: str, rows: list[Any], names: list[str], predictions: list[Any], request: str = "", response: str = ""
+    folder: str,
+    rows: list[Any],
+    names: list[str],
+    predictions: list[Any],
+    request: str = "",
+    response: str = "",
+    strict: bool = False,
+    columns: list[dict[str, Any]] | None = None,
 ) -> Rehearsed:
     """Load the image's score.py and find the form of a request in which it scores rows. Called in a fork.
 
     Only forms of the settings are tried if they are not empty. Of several forms, the first that answers as predict()
-    is used. Raises ScoringError, or the error of run(), if there is none.
+    is used. Bad bodies are made by the signature's `columns`. Raises ScoringError, or the error of run(), if there is
+    no form, and if `strict` also instead of a warning.
     """
     rehearsal = Rehearsal(folder)
     form, rows, answers = _find_form(rehearsal, rows, names, predictions, request, response)
@@ -92,10 +100,12 @@ def rehearse(
         for index, (answer, prediction) in enumerate(zip(answers, predictions, strict=True))
         if not predictions_equal(answer, prediction)
     ][:1]
-    statuses = {name: _status(rehearsal, body) for name, body in form.bad_bodies(rows)}
+    statuses = {name: _status(rehearsal, body) for name, body in form.bad_bodies(rows, columns)}
     refused = [name for name, status in statuses.items() if 400 <= status < 500]  # noqa: PLR2004 - HTTP's client errors
     if accepted := [f"{name} ({status})" for name, status in statuses.items() if name not in refused]:
         warnings.append(f"service/score.py does not refuse {', '.join(accepted)}: a status of 400 would help its users")
+    if strict and warnings:
+        raise ScoringError("; ".join(warnings).replace("service/score.py", "it"))
     return {
         "request": form.request,
         "response": form.response,

@@ -6,30 +6,31 @@ It runs beside the owner's model: numpy and pandas are imported only if the mode
 import importlib.util
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from lib.forks.holdout import Row
+from .holdout import Row  # relative, as in owner.py
 
 UNNAMED = re.compile(r"Column_\d+")  # LightGBM's names for columns without one
 CATEGORICAL = ("lightgbm", "xgboost", "catboost")  # models that take text columns as categories
 
 
-def of_model(model: Any, rows: list[Row], names: list[str]) -> Any:
+def of_model(model: Any, rows: list[Row], names: list[str], texts: Sequence[str] = ()) -> Any:
     """Return rows as the model takes them: a data frame if the columns have names or text, else an array.
 
     A row may be a list in the order of `names`, an object, or a single value. Columns are matched by name: a model
-    that knows its columns gets them in the order of its training.
+    that knows its columns gets them in the order of its training. `texts` names columns of text.
     """
     known = [str(name) for name in getattr(model, "feature_names_in_", []) if not UNNAMED.fullmatch(str(name))]
     if rows and not isinstance(rows[0], list | dict):
         return rows
     columns = known or names or (list(rows[0]) if rows and isinstance(rows[0], dict) else [])
     values = [_in_order(row, columns, names) for row in rows]
-    has_text = any(isinstance(value, str) for row in values for value in row)
+    has_text = bool(texts) or any(isinstance(value, str) for row in values for value in row)
     if has_text and not known and len(values[0]) == 1 and not _takes_categories(model):
         return [row[0] for row in values]  # a model of single texts, such as TfidfVectorizer in a pipeline
     if (known or has_text or _package(model) == "mlflow") and importlib.util.find_spec("pandas"):
-        return _frame(values, columns, _takes_categories(model))
+        return _frame(values, columns, _takes_categories(model), texts)
     import numpy as np
 
     return np.array(values, dtype=object if has_text else float)
@@ -79,8 +80,8 @@ def _package(model: Any) -> str:
     return type(model).__module__.split(".")[0]
 
 
-def _frame(values: list[list[Any]], columns: list[str], categories: bool) -> Any:
-    """Return a data frame. A missing value among numbers is NaN; text columns may become categories."""
+def _frame(values: list[list[Any]], columns: list[str], categories: bool, texts: Sequence[str]) -> Any:
+    """Return a data frame. A missing value is NaN, as if pandas had read a file; text columns may become categories."""
     import pandas as pd
 
     frame = pd.DataFrame(values, columns=columns or None)
@@ -88,10 +89,12 @@ def _frame(values: list[list[Any]], columns: list[str], categories: bool) -> Any
         frame.columns = frame.columns.map(str)
     for name in frame.columns:
         present = frame[name].dropna()
-        if len(present) == 0:
+        if len(present) == 0 and name not in texts:
             frame[name] = frame[name].astype(float)
-        elif all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
+        elif len(present) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
             frame[name] = pd.to_numeric(frame[name])
         elif categories:
             frame[name] = frame[name].astype("category")
+        elif len(present) < len(frame):
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), float("nan"))
     return frame

@@ -29,8 +29,8 @@ def _identify(response: Any) -> Any:
 
 
 def _load() -> ModuleType:
-    """Import score.py from service/, with the modules beside it."""
-    sys.path.insert(0, str(SERVICE))
+    """Import score.py from service/, with the modules beside it, and those of model/ that the model may need."""
+    sys.path[:0] = [str(SERVICE), str(SERVICE / "_model")]
     specification = importlib.util.spec_from_file_location("score", SERVICE / "score.py")
     if specification is None or specification.loader is None:
         raise ImportError(f"{SERVICE / 'score.py'} cannot be imported")

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-MODEL_PATH = "model/1/model.joblib"
+MODEL_PATH = "model/1/"  # the model: one file of any name, or the folder model/
 ENTRY = "entry.py"
 MANIFEST = "manifest.json"
 # In a container the manifest is in the layer of the model, so that a new model changes only one layer.
@@ -46,7 +46,7 @@ def faults(folder: Path, image: str) -> Iterator[str]:
     digests = file_digests(folder)
     for name, sha256 in digests.items():
         path = folder / name
-        elsewhere = name == MODEL_PATH and not path.parent.is_dir()
+        elsewhere = name.startswith(MODEL_PATH) and not (folder / MODEL_PATH).is_dir()
         if not elsewhere and not (path.is_file() and _digest(path) == sha256):
             yield f"{path} was {'changed' if path.exists() else 'removed'} after the image was built"
     for name in sorted(_names(folder) - digests.keys() - {*MANIFESTS}):

@@ -58,6 +58,8 @@ def _entry_points(root: Path) -> Iterator[Finding]:
         absent = [name for name in ("init", "run") if name not in names]
         fix = f"it must define {' and '.join(absent)}: see docs/own-model.md" if absent else ""
         yield Finding(what=SCORE, fix=fix)
+    else:
+        yield Finding(what=f"no {SCORE}: the release builds a scorer from the model, predict() and the signature")
     tree = _tree(root / TRAIN)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in owner.NAMES and not owner.has_guard(tree):

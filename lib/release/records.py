@@ -105,6 +105,7 @@ class ImageRecord(Record, frozen=True):
     """The scoring image, and some hold-out rows with the predictions that its services must answer in a form.
 
     `refused` names the kinds of bad bodies that its rehearsal refused (None: all). `warnings` are for people.
+    `columns` are those of the signature: name, type, and whether it is optional (None: there was no signature).
     """
 
     filename = "image.json"
@@ -118,6 +119,7 @@ class ImageRecord(Record, frozen=True):
     form: Form = Form()
     refused: list[str] | None = None
     warnings: list[str] = []
+    columns: list[dict[str, Any]] | None = None
 
     @property
     def summary(self) -> str:

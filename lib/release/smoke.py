@@ -21,10 +21,12 @@ def checks(
     predictions: list[Any],
     form: Form = DEFAULT,
     refused: Sequence[str] | None = None,
+    columns: list[dict[str, Any]] | None = None,
 ) -> Iterator[Check]:
     """Yield the checks, each with its name. A check returns what is wrong, or an empty string.
 
     `refused` names the bad bodies that the service must refuse: those that its rehearsal refused, or all if None.
+    `columns` are those of the signature.
     """
     client, wrong_key, one_row = Client(uri, keys[0]), keys[0][::-1] + "x", form.body(rows[:1])
     yield "answers as the deployed version", lambda: identity_mismatch(uri, keys[0], identity)
@@ -35,7 +37,7 @@ def checks(
         lambda: _unexpected(Client(uri, None), one_row, range(401, 402)),
     )
     yield "refuses a wrong key", lambda: _unexpected(Client(uri, wrong_key), one_row, range(401, 402))
-    for name, body in form.bad_bodies(rows):
+    for name, body in form.bad_bodies(rows, columns):
         if refused is not None and name not in refused:
             continue
         yield f"refuses {name}", functools.partial(_unexpected, client, body, range(400, 500))

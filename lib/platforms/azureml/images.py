@@ -24,6 +24,7 @@ from lib.platforms.azureml.ownership import Ownership
 from lib.platforms.azureml.retry import is_transient, limited, pause_s, retrying, retrying_quietly, translated
 from lib.platforms.azureml.workspace import Connection
 from lib.platforms.base import Build, Tell
+from lib.platforms.outputs import model_digest, names
 
 LOG_LINES = 12
 POLL_S = 2.0
@@ -68,13 +69,15 @@ class Images:
     def build(self, build: Build, tell: Tell) -> str:
         if location := self.find(build.digest):
             return location
-        versions = self._models.with_content(digest_file(build.folder / MODEL_PATH))
+        versions = self._models.with_content(_model_digest(build.folder / MODEL_PATH))
         if not versions:
             raise ReleaseError("the model of the image is not registered\nRun `invoke register` first")
         tell("Azure builds the image, which takes some minutes if the environment is new")
         with tempfile.TemporaryDirectory() as folder:
             content = Path(folder) / "content"
-            shutil.copytree(build.folder, content, ignore=lambda _, names: [name for name in names if name == "model"])
+            shutil.copytree(
+                build.folder, content, ignore=lambda path, _: ["model"] if path == str(build.folder) else []
+            )
             location = self._package(content, versions[0])
             properties = {"digest": build.digest, "location": location, "model_version": str(versions[0].version)}
             self._keep(
@@ -182,3 +185,7 @@ def _log_end(package: ModelPackage) -> str:
     """Return the last lines of the build's log."""
     lines = retrying("the build's log", package.get_logs).splitlines()
     return "".join(f"\n  {line}" for line in [line for line in lines if line.strip()][-LOG_LINES:])
+
+
+def _model_digest(folder: Path) -> str:
+    return model_digest({name: digest_file(folder / name) for name in names(folder)})

@@ -1,7 +1,9 @@
 """Image: assemble the scoring image of the registered model, rehearse it, and let the platform build it."""
 
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lib.environment import lock
 from lib.errors import ReleaseError
@@ -9,12 +11,13 @@ from lib.forks import evaluation, rehearsal
 from lib.forks.client import CallError
 from lib.forks.evaluation import Expectation
 from lib.forks.rehearsal import Rehearsed
+from lib.forks.signature import brief
 from lib.forms import Form
-from lib.image.assemble import assemble
+from lib.image.assemble import SCORE, assemble, has_score
 from lib.platforms.base import Build
 from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import ImageRecord, ModelRecord
-from lib.release.steps.step import Context, Step, holdout_of
+from lib.release.steps.step import Context, Step, holdout_of, signature_of
 from lib.settings import Settings, conda
 
 
@@ -44,7 +47,7 @@ class BuildImage(Step[ImageRecord]):
     def run(self, context: Context, inputs: Fingerprint, previous: str, _forced: bool) -> ImageRecord:
         """Build the image, unless one with the same content exists; see Step."""
         model, platform, root = context.records.get(ModelRecord), context.platform, context.settings.root
-        model_file = platform.models.file(model.version)
+        model_file, signature = platform.models.file(model.version), signature_of(context, model.run_id)
         expectation = context.forks.call(
             evaluation.expect,
             root=str(root),
@@ -53,13 +56,14 @@ class BuildImage(Step[ImageRecord]):
             target=context.settings.release.gate.target,
             count=context.settings.release.limits.test_rows,
         )
-        image = assemble(root, model_file, context.forks.environment.lock.text, _base(context.settings))
+        columns = brief(json.loads(signature.read_bytes())["rows"])["columns"] if signature else None
+        image = assemble(root, model_file, context.forks.environment.lock.text, _base(context.settings), signature)
         location, entry = platform.images.find(image.digest), context.records.read(ImageRecord)
         known = entry[0] if entry and entry[0].digest == image.digest and entry[0].refused is not None else None
         with tempfile.TemporaryDirectory() as folder:
             image.write(Path(folder))
             if not location or known is None or "service.request" in inputs:
-                rehearsed = _rehearse(context, folder, expectation)
+                rehearsed = _rehearse(context, folder, expectation, columns)
             else:
                 rehearsed = _of_record(known)
             for warning in rehearsed["warnings"]:
@@ -84,18 +88,30 @@ class BuildImage(Step[ImageRecord]):
             form=Form(rehearsed["request"], rehearsed["response"]),
             refused=rehearsed["refused"],
             warnings=rehearsed["warnings"],
+            columns=columns,
         )
 
 
-def _rehearse(context: Context, folder: str, expectation: Expectation) -> Rehearsed:
-    """Try init() and requests: a broken score.py is found in a second, not after minutes of building."""
-    form = context.settings.release.service
+def _rehearse(
+    context: Context, folder: str, expectation: Expectation, columns: list[dict[str, Any]] | None
+) -> Rehearsed:
+    """Try init() and requests: a broken score.py is found in a second, not after minutes of building.
+
+    Raises ReleaseError; for the default scorer also if it differs from predict() or accepts a bad body.
+    """
+    form, own = context.settings.release.service, has_score(context.settings.root)
     try:
         return context.forks.call(
-            rehearsal.rehearse, folder=folder, request=form.request, response=form.response, **expectation
+            rehearsal.rehearse,
+            folder=folder,
+            request=form.request if own else "",
+            response=form.response if own else "",
+            strict=not own,
+            columns=columns,
+            **expectation,
         )
     except CallError as error:
-        raise ReleaseError(f"service/score.py does not serve: {error}") from None
+        raise ReleaseError(f"{SCORE if own else 'the default scorer'} does not serve: {error}") from None
 
 
 def _of_record(record: ImageRecord) -> Rehearsed:

@@ -58,6 +58,12 @@ def holdout_of(context: Context, run_id: str) -> Path:
     return runs.output(run_id, outputs.holdout_of(runs.outputs(run_id)) or outputs.HOLDOUTS[0])
 
 
+def signature_of(context: Context, run_id: str) -> Path | None:
+    """Return the signature of a run's model; None for runs of earlier releases."""
+    runs = context.platform.runs
+    return runs.output(run_id, outputs.SIGNATURE) if outputs.SIGNATURE in runs.outputs(run_id) else None
+
+
 def frozen_holdout(context: Context) -> Path | None:
     """Return the file of `gate.holdout`, None without this setting. Raises SettingsError if it does not exist."""
     rule = context.settings.release.gate

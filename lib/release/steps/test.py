@@ -66,7 +66,16 @@ def _test(context: Context, target: Target, service: WebserviceRecord) -> dict[s
     primary, secondary = context.platform.services.keys(service_of(context, target))
     keys = (primary.reveal(), secondary.reveal())
     deployed = identity(model.name, service.model_version, service.image)
-    checks = smoke.checks(service.scoring_uri, keys, deployed, image.rows, image.predictions, image.form, image.refused)
+    checks = smoke.checks(
+        service.scoring_uri,
+        keys,
+        deployed,
+        image.rows,
+        image.predictions,
+        image.form,
+        image.refused,
+        image.columns,
+    )
     results = [(name, check()) for name, check in checks]
     if faults := [f"{name}: {fault}" for name, fault in results if fault]:
         raise UnhealthyError(f"{service.name} failed {len(faults)} of {len(results)} checks: " + "; ".join(faults[:2]))
