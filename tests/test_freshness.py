@@ -35,7 +35,7 @@ CHANGES = {
     "a new parameter": (TOML, "seed = 42", "seed = 42\nouts = 1", "train", "train.parameters.outs is new"),
     "the environment": ("config/conda_dependencies.yml", "pip:", "pip:  # pinned", "train", "conda_dependencies.yml"),
     "the gate's floor": (TOML, "floor = 4000.0", "floor = 3999.0", "evaluate", "gate.floor changed from 4000.0"),
-    "the gate's metric": (TOML, 'metric = "mse"', 'metric = "r2"', "evaluate", "gate.metric"),
+    "the gate's metric": (TOML, 'metric = "mse"', 'metric = "mae"', "evaluate", "gate.metric"),
     "score.py": ("service/score.py", "import math", "import math  # of numbers", "image", "service/score.py changed"),
     "a file beside score.py": ("service/names.txt", None, "age\n", "image", "service/names.txt is new"),
     "the rows to test": (TOML, "test_rows = 20", "test_rows = 21", "image", "limits.test_rows changed from 20 to 21"),
