@@ -239,6 +239,17 @@ def score(invoke: Invoke, file: str, service: str = "aks", model: int = 0) -> No
         print(score.by_model(context, model, Path(file)) if model else score.by_service(context, service, Path(file)))
 
 
+@task(
+    help={"file": "your data: .csv or .parquet", "target": "the column with the true values; default: gate.target"},
+)
+def data(invoke: Invoke, file: str, target: str = "") -> None:
+    """Propose a schema for your data: the SCHEMA of model/data.py, with text and categories. Changes nothing."""
+    from lib.operate import data
+
+    with release_context() as context:
+        print(f"Would read {file}" if is_dry(invoke) else data.propose(context, Path(file), target))
+
+
 @task(help=SERVICE_HELP | {"new": "first replace one key: primary or secondary; the other one stays valid"})
 def keys(invoke: Invoke, service: str = "aks", new: str = "") -> None:
     """Show the two keys of a service; with --new, replace one of them on the running service."""

@@ -26,13 +26,13 @@ class Column(NamedTuple):
     """The valid values of a column, and their distribution in good data."""
 
     name: str
-    kind: type[float] | type[int]  # int if only whole numbers are valid
-    low: float
-    high: float
-    mean: float
-    std: float
-    correlation: float  # with the target; it notices columns with the same range that changed places
-    values: tuple[float, ...] = ()  # the only valid values, if they are few
+    kind: type[float] | type[int] | type[str]  # int if only whole numbers are valid, str for text
+    low: float = -np.inf  # this and the next four are for numbers
+    high: float = np.inf
+    mean: float = 0.0
+    std: float = 0.0
+    correlation: float = 0.0  # with the target; it notices columns with the same range that changed places
+    values: tuple[float, ...] | tuple[str, ...] = ()  # the only valid values, if they are few
     missing: float = 0.0  # the largest share of rows without a value; `load` drops these rows
 
     def accepts(self, numbers: Array) -> Mask:
@@ -41,8 +41,12 @@ class Column(NamedTuple):
         if self.kind is int:
             mask &= numbers == np.round(numbers)
         if self.values:
-            mask &= np.isclose(numbers[:, None], self.values).any(axis=1)
+            mask &= np.isclose(numbers[:, None], np.asarray(self.values, dtype=float)).any(axis=1)
         return mask
+
+    def accepts_text(self, texts: Sequence[str]) -> Mask:
+        """Return which texts are valid."""
+        return np.array([not self.values or text in self.values for text in texts], dtype=bool)
 
     def __str__(self) -> str:
         if self.values:
@@ -94,8 +98,7 @@ def _column_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
 
 def _row_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
     """Yield faults of the rows and of their values, and, for each column with valid values only, its drift."""
-    target = schema[-1].name
-    count = len(table.numbers[target])
+    count = len(table.numbers[schema[-1].name])
     if count < FEWEST_ROWS:
         yield Fault("all columns", "", f"{count} rows", f"{FEWEST_ROWS} or more")
         return
@@ -104,27 +107,30 @@ def _row_faults(table: Table, schema: list[Column]) -> Iterator[Fault]:
             "all columns", _row_numbers(table.repeated), "as in an earlier row", f"{REPEATED:.0%} of rows at most"
         )
     for column in schema:
-        yield from [*_value_faults(column, table)] or _drift_faults(column, table, target)
+        faults = list(_value_faults(column, table))
+        yield from faults or (() if column.kind is str else _drift_faults(column, table, schema[-1]))
 
 
 def _value_faults(column: Column, table: Table) -> Iterator[Fault]:
     texts, numbers = table.texts[column.name], table.numbers[column.name]
     empty, numeric = np.array([not text for text in texts]), np.isfinite(numbers)
     few = f"{column.missing:.0%} empty at most" if column.missing else "a value"
-    wrong = {
-        few: empty & (empty.mean() > column.missing),
-        "a number": ~numeric & ~empty,
-        str(column): numeric & ~column.accepts(numbers),
-    }
+    wrong = {few: empty & (empty.mean() > column.missing)}
+    if column.kind is str:
+        wrong[str(column)] = ~empty & ~column.accepts_text(texts)
+    else:
+        wrong |= {"a number": ~numeric & ~empty, str(column): numeric & ~column.accepts(numbers)}
     for rule, mask in wrong.items():
         if len(rows := np.flatnonzero(mask)):
             values = ", ".join(dict.fromkeys(texts[row][:WIDTH] or "empty" for row in rows[:MOST_ROWS]))
             yield Fault(column.name, _row_numbers(rows), values, rule)
 
 
-def _drift_faults(column: Column, table: Table, target: str) -> Iterator[Fault]:
+def _drift_faults(column: Column, table: Table, target: Column) -> Iterator[Fault]:
     """Yield the statistics of a column that differ from the schema by more than the tolerance."""
-    numbers, outcome = table.numbers[column.name], table.numbers[target]
+    numbers, outcome = table.numbers[column.name], table.numbers[target.name]
+    if target.kind is str:  # labels have no correlation
+        outcome = np.zeros(len(numbers))
     complete = np.isfinite(numbers) & np.isfinite(outcome)
     if not complete.any():
         return

@@ -317,6 +317,30 @@ def test_rows_without_a_value_that_may_be_missing_are_left_out(tmp_path: Path) -
     assert "Traceback" not in refused.stderr
 
 
+def test_a_proposed_schema_with_text_accepts_its_data_and_refuses_other_data(project: Project) -> None:
+    cities = ["Rome", "Oslo", "Bern", ""]
+    rows = [[*row[:-1], cities[number % 4], row[-1]] for number, row in enumerate(sample())]
+    names = [*NAMES[:-1], "city", "target"]
+    mine = write(project.root / "data/mine.csv", rows, names)
+    proposed = project.invoke("data", "data/mine.csv")
+    assert '    Column("city", str, values=("Bern", "Oslo", "Rome",), missing=0.38),\n' in proposed
+    path = project.root / "model/data.py"
+    before, after = re.split(r"SCHEMA = .*?\n\]\n", path.read_text(), maxsplit=1, flags=re.DOTALL)
+    path.write_text(f"{before}{proposed}{after}")
+
+    def train() -> "subprocess.CompletedProcess[str]":
+        command: list[str | Path] = [sys.executable, project.root / "model/train.py", "--data", mine]
+        return subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=240, check=False)
+
+    done = train()
+    assert (done.returncode, "alpha 0.05" in done.stdout) == (0, True), done.stderr
+    write(mine, [[*row[:-2], "Atlantis" if row[-2] == "Rome" else row[-2], row[-1] + 5000] for row in rows], names)
+    refused = train()
+    assert "city    1, 5, 9 and 108 more  Atlantis" in refused.stderr
+    assert "target" in refused.stderr
+    assert "no column 'price', only age" in error(project, "data", "data/mine.csv", "--target", "price", expect=1)
+
+
 def test_a_digest_is_remembered_until_the_file_changes(tmp_path: Path) -> None:
     path, memory = write(tmp_path / "mine.csv", sample()), tmp_path / "memory"
     assert digest_large(path, memory) == digest_file(path)

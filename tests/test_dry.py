@@ -17,6 +17,7 @@ ARGUMENTS = {
     "test": ["test", "--service", "aci"],
     "why": ["why", "test"],
     "score": ["score", "rows.json"],
+    "data": ["data", "mine.csv"],
     "keys": ["keys", "--new", "primary"],
     "adopt": ["adopt", "diabetes"],
     "stop": ["stop", "--yes", "--production"],

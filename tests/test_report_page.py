@@ -89,6 +89,8 @@ def test_a_release_is_told_and_nothing_else_is_changed(released: Project, first:
         "Residuals of 89 held-out rows",
         "milliseconds, on a logarithmic scale",
         "alpha 0.05, seed 42, on local, Python 3.",
+        "Signature column type missing values in the hold-out age number",
+        'A request for one row: {"data": [[',
         "rows 353",
         "Test of production 9 checks passed",
         record(released, "image.json")["digest"][:12],

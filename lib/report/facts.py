@@ -24,7 +24,7 @@ from lib.release.records import (
     redact,
 )
 from lib.release.steps import STEPS
-from lib.release.steps.step import Context, R
+from lib.release.steps.step import Context, R, signature_of
 from lib.report.comparison import Version, changes, commits, versions
 from lib.report.predictions import Classification, Regression, predictions
 from lib.settings.release import Rule
@@ -44,6 +44,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     failure: FailureRecord | None
     production: Production | None
     data: dict[str, Any]
+    signature: dict[str, Any]
     rule: Rule | None
     predictions: Regression | Classification | None
     unpredicted: str
@@ -105,6 +106,7 @@ def gather(context: Context) -> Facts:
         failure=failure and redact(failure, context.settings),
         production=production,
         data=_data(context, run) if run else {},
+        signature=_signature(context, run) if run else {},
         rule=_rule(evaluation) if evaluation else None,
         predictions=rows,
         unpredicted=unpredicted,
@@ -132,5 +134,14 @@ def _predictions(context: Context, run: RunRecord) -> tuple[Regression | Classif
 def _data(context: Context, run: RunRecord) -> dict[str, Any]:
     try:
         return read_data(context.platform.runs.output(run.run_id, "data.json"))
+    except ReleaseError:
+        return {}
+
+
+def _signature(context: Context, run: RunRecord) -> dict[str, Any]:
+    """Return the run's signature; empty for runs of earlier releases."""
+    try:
+        path = signature_of(context, run.run_id)
+        return dict(json.loads(path.read_bytes())) if path else {}
     except ReleaseError:
         return {}

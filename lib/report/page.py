@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from lib import files
 from lib.release.fingerprints import FILE, SHORT, Change
 from lib.release.steps.step import Context
-from lib.report import plots, wording
+from lib.report import plots, signature, wording
 from lib.report.facts import Facts, gather
 from lib.report.predictions import Classification, Regression
 from lib.report.svg import number
@@ -37,6 +37,8 @@ def _variables(facts: Facts) -> dict[str, Any]:
         "figures": list(wording.figures(facts)),
         "metrics": list(wording.metrics(facts)),
         "lineage": list(wording.lineage(facts)),
+        "signature": list(signature.lines(facts)),
+        "request": signature.request(facts),
         "classes": predictions if isinstance(predictions, Classification) else None,
         "plots": {
             "verdict": plots.verdict(verdict, rule) if verdict and rule else None,

@@ -17,7 +17,7 @@ GROUPS = {
     "Release": ["release", "train", "evaluate", "register", "image", "aci", "aks", "test"],
     "Look": ["status", "why", "report", "trace", "history", "score"],
     "Operate": ["start", "stop", "keys", "destroy", "adopt", "manifest"],
-    "Set up": ["setup", "doctor", "workspace", "attach", "ci", "comment"],
+    "Set up": ["setup", "doctor", "workspace", "attach", "data", "ci", "comment"],
     "Develop": ["check", "bench"],
 }
 WIDTH = 79
