@@ -17,7 +17,7 @@ LISTENING = "0A"
 REPLICA = "lib.forks.server"
 STOP_LIMIT_S = 60.0
 POLL_S = 0.05
-REDIRECT_LIMIT_S = 0.5  # a connection to this machine takes much less
+CONNECT_LIMIT_S = 0.5  # a connection to this machine takes much less
 REDIRECTED = "a rule of the firewall sends its connections elsewhere, perhaps of a container engine that was killed"
 
 
@@ -47,8 +47,7 @@ class Listener(NamedTuple):
 
 def is_busy(port: int) -> bool:
     """Return whether anything listens on a port."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    return _connect(port) == 0
 
 
 def is_redirected(port: int) -> bool:
@@ -56,9 +55,14 @@ def is_redirected(port: int) -> bool:
 
     A container engine that was killed leaves such rules behind.
     """
+    return _connect(port) not in (0, errno.ECONNREFUSED)
+
+
+def _connect(port: int) -> int:
+    """Return the number of a connection's error, or 0. Without a limit, a rule that drops it would take minutes."""
     with socket.socket() as probe:
-        probe.settimeout(REDIRECT_LIMIT_S)
-        return probe.connect_ex(("127.0.0.1", port)) not in (0, errno.ECONNREFUSED)
+        probe.settimeout(CONNECT_LIMIT_S)
+        return probe.connect_ex(("127.0.0.1", port))
 
 
 def find(port: int) -> Listener | None:
