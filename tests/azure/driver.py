@@ -124,7 +124,9 @@ class Fork:
         self.returncode: int | None = None
         self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.connection.connect(settings["forks"])
-        request = {"arguments": settings["command"][1:], "folder": str(Path.cwd()), "environment": environment}
+        python, *arguments = settings["command"]
+        folder = str(Path.cwd())
+        request = {"python": python, "arguments": arguments, "folder": folder, "environment": environment}
         socket.send_fds(self.connection, [json.dumps(request).encode()], [output])
         self.pid = int(self.connection.recv(100))
 

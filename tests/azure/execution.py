@@ -137,7 +137,7 @@ def driver_settings(run: Record, configuration: Record, log: str) -> Record:
     environment |= configuration["environment"].get("environmentVariables") or {}
     command = configuration.get("command") or [find_interpreter(run, configuration), *script]
     return {
-        "forks": forks.address(state) if command[0] == sys.executable and warm.POSSIBLE else "",
+        "forks": forks.address(state) if is_python(command[0]) and warm.POSSIBLE else "",
         "scope": workspace.scope,
         "run": run["runId"],
         "experiment": experiment,
@@ -147,6 +147,11 @@ def driver_settings(run: Record, configuration: Record, log: str) -> Record:
         "environment": environment | (configuration.get("environmentVariables") or {}),
         "command": command,
     }
+
+
+def is_python(program: str) -> bool:
+    """Say whether a program is an interpreter of this machine, not the stand-in for one that could not be made."""
+    return Path(program).is_file() and Path(program).name.startswith("python")
 
 
 def has_sdk(python: Record) -> bool:

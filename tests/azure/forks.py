@@ -42,7 +42,8 @@ def fork(connection: socket.socket) -> None:
         content, (output,), _, _ = socket.recv_fds(connection, 1 << 20, 1)
         request = json.loads(content)
         folder, environment = Path(request["folder"]), request["environment"]
-        pid, status = python().start(request["arguments"], folder, environment, output, leashed=True)
+        warm = python(request["python"])
+        pid, status = warm.start(request["arguments"], folder, environment, output, leashed=True)
         socket.close(output)
         connection.send(str(pid).encode())
         with status:

@@ -1,14 +1,14 @@
 """Containers of services: Azure's own inference server in a separate process on 127.0.0.1, and their replacement."""
 
+import contextlib
 import functools
 import http.client
 import os
+import random
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from lib.forks.server import SERVER
@@ -27,9 +27,10 @@ CRASH = "def init():\n    raise RuntimeError({message!r})\n\n\ndef run(data):\n 
 
 
 @functools.cache
-def python() -> warm.Python:
+def python(executable: str) -> warm.Python:
     """Return a Python that has imported scikit-learn and the server's modules that read no settings when imported."""
-    return warm.Python([*SERVER, "gunicorn.app.wsgiapp", "joblib", "sklearn.linear_model", *TRAINING])
+    modules = [*SERVER, "gunicorn.app.wsgiapp", "joblib", "sklearn.linear_model", *TRAINING]
+    return warm.Python(modules, executable)
 
 
 class CrashError(Exception):
@@ -54,10 +55,10 @@ class Container:
         bind = ("--bind", f"127.0.0.1:{self.port}", "--workers", environment.get("WORKER_COUNT", "1"))
         server = ["-m", "gunicorn", *bind, "--timeout", "300", APPLICATION]
         self.child: Child | warm.Process
-        if contents.has_server and contents.python == sys.executable and warm.POSSIBLE:
+        if contents.has_server and warm.POSSIBLE:
             with self.log.open("ab") as log:
                 self.child = warm.Process(
-                    *python().start(server, contents.root, environment, log.fileno(), leashed=True)
+                    *python(contents.python).start(server, contents.root, environment, log.fileno(), leashed=True)
                 )
         else:
             command = [contents.python, *server] if contents.has_server else ["false"]
@@ -98,7 +99,7 @@ class Serving:
         self.container: Container | None = None
         self.logs: list[Path] = []
 
-    @contextmanager
+    @contextlib.contextmanager
     def use(self) -> Iterator[Container | None]:
         """Hold on to the container that answers now, for the time of one request."""
         with self.condition:
@@ -124,6 +125,8 @@ class Serving:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a port that nothing listens on, and that the system gives to no client meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,17 +38,24 @@ class Process:
         self.pid = pid
         self.returncode: int | None = None
         self._status = status
+        self._lock = threading.Lock()  # several threads may wait for its end
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end and return the exit code, which is negative after a signal. Raises TimeoutExpired."""
-        if self.returncode is None:
-            self._status.settimeout(timeout)
-            try:
-                self.returncode = int(self._status.recv(100))
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired("python", timeout or 0) from None
-            self._status.close()
+        while self.returncode is None:
+            poll = select.poll()
+            with contextlib.suppress(ValueError):  # another thread has read the exit code and closed the socket
+                poll.register(self._status, select.POLLIN)
+                if not poll.poll(None if timeout is None else timeout * 1000):
+                    raise subprocess.TimeoutExpired("python", timeout or 0)
+            self._read_status()
         return self.returncode
+
+    def _read_status(self) -> None:
+        with self._lock:
+            if self.returncode is None:
+                self.returncode = int(self._status.recv(100) or -signal.SIGKILL)  # nothing: killed with its parent
+                self._status.close()
 
     def running(self) -> bool:
         """Say whether it still runs."""
@@ -76,12 +84,12 @@ class Process:
 class Python:
     """A process that has imported modules, and forks. It ends with its parent."""
 
-    def __init__(self, modules: Iterable[str]) -> None:
+    def __init__(self, modules: Iterable[str], executable: str = sys.executable) -> None:
         self.home = tempfile.TemporaryDirectory(prefix="home-of-imports-")
         self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.warm", str(theirs.fileno()), *modules],
+                [executable, "-m", "tests.support.warm", str(theirs.fileno()), *modules],
                 cwd=ROOT,
                 env=os.environ | {"HOME": self.home.name},
                 pass_fds=[theirs.fileno()],
@@ -126,7 +134,8 @@ class Server:
     def warm(self, modules: Iterable[str]) -> None:
         """Import modules, then forget those of this repository: each project imports its own copy of lib/."""
         for name in modules:
-            importlib.import_module(name)
+            with contextlib.suppress(ImportError):  # another environment need not have all of them
+                importlib.import_module(name)
         for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
             del sys.modules[name]
         self.places = list(at_home())
