@@ -366,7 +366,7 @@ def ci(invoke: Invoke, github: bool = False, azure: bool = False, check: bool = 
             print(*(f"Would write {pipelines.PLACES[system]}" for system in systems), sep="\n")
             return
         for system in [] if check else systems:
-            print(f"{pipelines.write(ROOT, system).relative_to(ROOT)} is written\n{pipelines.checklist(system)}")
+            print(f"{pipelines.write(ROOT, system).relative_to(ROOT)} is written\n{pipelines.checklist(ROOT, system)}")
 
 
 @task(help={"file": "Markdown: the report.md of `invoke report`"})

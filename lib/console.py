@@ -110,12 +110,33 @@ def open_context(
             if not warning:
                 emergency.keep(loaded)
         environment = ModelEnvironment(ROOT, loaded.environments, _print_line)
-        forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log", environment))
+        forks = stack.enter_context(Forks(ROOT, loaded.records / "interpreter.log", environment, loaded.private))
         platform = platforms.connect(loaded, forks)
         stack.callback(platform.close)
         if locked_by:
             stack.enter_context(platform.locked(locked_by))
-        yield Context(loaded, platform, Records(loaded.records), forks, tell, prompts.ask, dirty)
+        stack.enter_context(_redacting_errors(loaded.redact))
+        yield Context(
+            loaded,
+            platform,
+            Records(loaded.records),
+            forks,
+            lambda line: tell(loaded.redact(line)),
+            prompts.ask,
+            dirty,
+        )
+
+
+@contextlib.contextmanager
+def _redacting_errors(redact: Callable[[str], str]) -> Iterator[None]:
+    """Take secrets out of errors: their text may come from any program."""
+    from lib.errors import ReleaseError
+
+    try:
+        yield
+    except ReleaseError as error:
+        error.args = (redact(str(error)),)
+        raise
 
 
 def warn(line: str) -> None:

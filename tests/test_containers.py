@@ -359,10 +359,17 @@ def restarted(container: Any) -> bool:
     return bool(container.attrs["RestartCount"] > 0 and container.status == "running")
 
 
+TOKEN = "a-token-for-the-service"
+
+
 @pytest.fixture(scope="module")
 def contained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Give a project whose first release has been made in containers."""
     made = engine.use(Project(tmp_path_factory.mktemp("contained")))
+    secrets = 'name = "diabetes"\nenv = { GREETING = "hello" }\nsecrets = ["API_TOKEN"]\n#'
+    made.edit("config/release.toml", 'name = "diabetes"\n#', secrets)
+    with (made.root / ".env").open("a") as file:
+        file.write(f"API_TOKEN={TOKEN}\n")
     made.invoke("release")
     yield made
     made.invoke("destroy", "--yes", "--production")
@@ -405,8 +412,17 @@ class TestRelease:
         assert image.attrs["Config"]["User"] == "10001:10001"
         look = "import os; print(os.getuid(), sorted(os.listdir('/image')), os.path.exists('/wheels'))"
         said = client.containers.run(image.id, ["python3", "-c", look], remove=True).decode()
-        folders = ["Dockerfile", "conda_dependencies.yml", "drain.py", "environment.Dockerfile", "intact.py", "model"]
-        folders += ["packages", "scoring_keys.py", "serve.py", "service"]
+        folders = ["Dockerfile", "conda_dependencies.yml", "drain.py", "entry.py"]
+        folders += [
+            "environment.Dockerfile",
+            "intact.py",
+            "model",
+            "packages",
+            "redaction.py",
+            "scoring_keys.py",
+            "serve.py",
+            "service",
+        ]
         assert said.strip() == f"10001 {folders} False"
 
     def test_a_replica_is_limited_and_can_do_and_be_reached_no_more_than_needed(
@@ -422,13 +438,15 @@ class TestRelease:
             assert "NoNewPrivs:\t1" in said
 
     def test_a_key_is_in_no_image_argument_environment_or_log(self, contained: Project, client: Any) -> None:
-
         secret = key(contained)
+        for container in replicas(client, contained.root / ".workspace", "diabetes"):
+            assert container.exec_run(["cat", "/run/secrets/service/API_TOKEN"]).output.decode() == TOKEN
+            assert "GREETING=hello" in container.attrs["Config"]["Env"]
         told = [json.dumps(one.attrs) + one.logs().decode() for one in mine(contained, client, "containers")]
         told += [json.dumps([image.attrs, image.history()]) for image in mine(contained, client, "images")]
         told.append(json.dumps([one.attrs for one in mine(contained, client, "networks")]))
         assert len(told) > 5
-        assert not [one for one in told if secret in one]
+        assert not [one for one in told if secret in one or TOKEN in one]
         files = [path for path in contained.root.rglob("*") if path.is_file() and secret in path.read_text("latin-1")]
         assert {path.name for path in files} == {"keys.json", "PRIMARY"}
         for path in files:

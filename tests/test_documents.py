@@ -125,7 +125,8 @@ def test_every_block_is_checked_or_says_why_it_is_not_run(document: Path) -> Non
 
 def test_settings_of_the_documents_exist() -> None:
     settings, variables = ROOT / "config/release.toml", (ROOT / ".env.example").read_text()
-    known = {*leaves(tomllib.loads(settings.read_text()))}
+    # Settings that the sample does not use are comments there.
+    known = {*leaves(tomllib.loads(re.sub(r"^# (?=\w+ = )", "", settings.read_text(), flags=re.M)))}
     for block in BLOCKS:
         if block.kind == "toml":
             assert {*leaves(tomllib.loads(block.text))} <= known, block.text
@@ -137,7 +138,7 @@ def test_settings_of_the_documents_exist() -> None:
 def leaves(table: dict[str, Any], above: str = "") -> Iterator[str]:
     """Yield the settings of a table by their whole names."""
     for name, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name != "env":
             yield from leaves(value, f"{above}{name}.")
         else:
             yield above + name

@@ -33,6 +33,8 @@ def written(tmp_path: Path) -> dict[str, Any]:
     """Give the manifests of a version, by their kind."""
     project = Project(tmp_path)
     project.edit("config/release.toml", "[services.aks.local.container]\nreplicas = 2", REPLICAS)
+    own = 'name = "diabetes"\nenv = { GREETING = "say: \\"hello\\"" }\nsecrets = ["API_TOKEN"]\n#'
+    project.edit("config/release.toml", 'name = "diabetes"\n#', own)
     production = Production(version=7, image="b" * 64, since="now", evidence={})
     return {one["kind"]: one for one in yaml.safe_load_all(manifest(settings.load(tmp_path), production, IMAGE))}
 
@@ -62,6 +64,13 @@ def test_the_deployment_is_what_the_settings_ask_for(written: dict[str, Any]) ->
     assert container["resources"]["limits"] == {"cpu": "1000m", "memory": "1024Mi"}
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
     told = {one["name"]: one["value"] for one in container["env"]}
+    assert (told["GREETING"], told["SERVICE_SECRETS"]) == ('say: "hello"', "/run/secrets/service")
+    volumes = {one["name"]: one for one in deployment["template"]["spec"]["volumes"]}
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "secrets"]
+    assert (mount["mountPath"], volumes["secrets"]["secret"]["secretName"]) == (
+        told["SERVICE_SECRETS"],
+        "diabetes-secrets",
+    )
     assert (told["MODEL_NAME"], told["MODEL_VERSION"], told["IMAGE_DIGEST"]) == ("diabetes", "7", "b" * 64)
 
 
@@ -89,7 +98,7 @@ def test_a_registry_that_only_this_machine_reaches_is_warned_of(tmp_path: Path, 
 
 def test_the_keys_are_mounted_from_a_secret_that_is_not_in_the_manifest(written: dict[str, Any]) -> None:
     pod = written["Deployment"]["spec"]["template"]["spec"]
-    (mounted,) = [one for one in pod["volumes"] if "secret" in one]
+    mounted, _ = [one for one in pod["volumes"] if "secret" in one]
     assert mounted["secret"]["secretName"] == "diabetes-keys"
     (place,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == mounted["name"]]
     assert place["mountPath"] == "/run/secrets/scoring"

@@ -298,8 +298,10 @@ def test_what_lets_us_in_is_written_nowhere(light: Light, there: Machine, tmp_pa
     with (there.folder / "authorized_keys").open("a") as file:
         file.write(Path(f"{key}.pub").read_text())
     env = {"VM_SSH_KEY_FILE": str(key), "VM_PASSWORD": secret.decode(), "TMPDIR": str(temporary)}
-    output = light.attach(env=env) + light.train("--force", env=env)
-    assert "| secrets []" in output
+    env |= {"DB_PASSWORD": secret.decode(), "API_TOKEN": secret.decode()}
+    with changed(light.project, "config/release.toml", "[train]", '[train]\nsecrets = ["DB_PASSWORD"]'):
+        output = light.attach(env=env) + light.train("--force", env=env)
+    assert "| secrets ['DB_PASSWORD']" in output
     assert secret.decode() not in output
     with light.waiting(env=env):
         assert list(temporary.glob("ssh-*/config"))

@@ -6,7 +6,7 @@ from typing import Any
 from lib import files
 from lib.ci.jobs import jobs
 from lib.errors import ReleaseError
-from lib.settings import SECRETS, Env
+from lib.settings import SECRETS, Env, declared_secrets
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLACES = {"github": ".github/workflows/release.yml", "azure": "azure-pipelines.yml"}
@@ -17,7 +17,8 @@ WORKSPACE = "artifacts/workspace"
 # processes that end with the job. Each job builds the model's environment in seconds, faster than it would be unpacked.
 PACK = (
     f"mkdir -p {WORKSPACE} && tar -czf {WORKSPACE}/workspace.tgz"
-    " --exclude=.workspace/services --exclude=.workspace/environments --exclude=.workspace/keys.json .workspace"
+    " --exclude=.workspace/services --exclude=.workspace/environments --exclude=.workspace/keys"
+    " --exclude=.workspace/keys.json --exclude=.workspace/secrets .workspace"
 )
 # Only GitHub's own actions, each pinned to a commit, because a tag can be moved.
 ACTIONS = {
@@ -40,24 +41,26 @@ PYTHON = "3.11"
 def write(root: Path, system: str) -> Path:
     """Write the pipeline of a CI system ("github" or "azure"), and return its file."""
     path = root / PLACES[system]
-    files.write(path, _render(f"{system}.yml").encode())
+    files.write(path, _render(root, f"{system}.yml").encode())
     return path
 
 
 def compare(root: Path, systems: list[str]) -> None:
     """Raise ReleaseError if the file of a pipeline differs from what `write` would write."""
-    flags = [f"--{system}" for system in systems if not _has_text(root / PLACES[system], _render(f"{system}.yml"))]
+    flags = [
+        f"--{system}" for system in systems if not _has_text(root / PLACES[system], _render(root, f"{system}.yml"))
+    ]
     if flags:
         names = " and ".join(PLACES[flag.removeprefix("--")] for flag in flags)
         raise ReleaseError(f"out of date: {names}\nRun `invoke ci {' '.join(flags)}`")
 
 
-def checklist(system: str) -> str:
+def checklist(root: Path, system: str) -> str:
     """Return what a person must set up in the settings of a CI system."""
-    return _render(f"{system}.txt").rstrip()
+    return _render(root, f"{system}.txt").rstrip()
 
 
-def _render(template: str) -> str:
+def _render(root: Path, template: str) -> str:
     import jinja2
 
     environment = jinja2.Environment(  # noqa: S701 - YAML has no HTML to escape
@@ -70,17 +73,17 @@ def _render(template: str) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(_variables())
+    return environment.get_template(template).render(_variables(root))
 
 
-def _variables() -> dict[str, Any]:
+def _variables(root: Path) -> dict[str, Any]:
     pipeline = jobs()
     names = [name.upper() for name in Env.__struct_fields__]
     return {
         "jobs": pipeline,
         "gate": next(job.name for job in pipeline if job.decides),
         "approvals": [job.approval for job in pipeline if job.approval],
-        "secrets": SECRETS,
+        "secrets": [*SECRETS, *declared_secrets(root)],
         "variables": [name for name in names if name not in NOT_IN_CI.union(SECRETS)],
         "actions": ACTIONS,
         "machine": MACHINE,

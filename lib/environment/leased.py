@@ -61,12 +61,15 @@ def run(
 
 
 @contextlib.contextmanager
-def logged(log: Path, tell: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
-    """Yield a function that writes each line to a log as well as reporting it."""
+def logged(
+    log: Path, tell: Callable[[str], None], redact: Callable[[str], str] = str
+) -> Iterator[Callable[[str], None]]:
+    """Yield a function that writes each line to a log as well as reporting it, without secrets."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
 
         def write(line: str) -> None:
+            line = redact(line)
             if not line.startswith("\r"):  # an update of a progress bar
                 file.write(f"{line}\n")
                 file.flush()

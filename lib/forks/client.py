@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -33,12 +33,16 @@ class CallError(ReleaseError):
 class Forks:
     """Calls functions in forks of one warm process, which starts at the first call or earlier by `warm`.
 
-    A function must be at the top level of an importable module; its arguments and its result must be JSON.
-    `limit_s` is how long a call may take. Leaving the `with` block ends the process.
+    A function must be at the top level of an importable module; its arguments and its result must be JSON. It does not
+    receive the environment variables in `private`. `limit_s` is how long a call may take. Leaving the `with` block ends
+    the process.
     """
 
-    def __init__(self, root: Path, log: Path, environment: ModelEnvironment) -> None:
+    def __init__(
+        self, root: Path, log: Path, environment: ModelEnvironment, private: Collection[str] = SECRETS
+    ) -> None:
         self.root = root
+        self.private = private
         self.log = log
         self.environment = environment
         self.limit_s = LIMIT_S
@@ -87,7 +91,7 @@ class Forks:
         if self.environment.has(locked):
             return self
         if locked.digest not in self._others:
-            self._others[locked.digest] = Forks(self.root, self.log, self.environment.of(locked))
+            self._others[locked.digest] = Forks(self.root, self.log, self.environment.of(locked), self.private)
         return self._others[locked.digest]
 
     def close(self) -> None:
@@ -109,7 +113,7 @@ class Forks:
                 self._process = subprocess.Popen(
                     [self.environment.python(), "-m", "lib.forks.server", str(theirs.fileno())],
                     cwd=self.root,
-                    env=environ_without_secrets(),
+                    env=environ_without(self.private),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -161,9 +165,9 @@ def result_of(answer: dict[str, Any], function: str, log: Path) -> Any:
     return answer["result"]
 
 
-def environ_without_secrets() -> dict[str, str]:
-    """Return the environment for a process that runs the owner's code."""
-    return {name: value for name, value in os.environ.items() if name not in SECRETS}
+def environ_without(private: Collection[str] = SECRETS) -> dict[str, str]:
+    """Return the environment without some variables, for a process that runs the owner's code."""
+    return {name: value for name, value in os.environ.items() if name not in private}
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -2,11 +2,13 @@
 
 import faulthandler
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
 from typing import Any, TypedDict
 
+from lib import redaction
 from lib.forms import Form, candidates, predictions_equal, response_of
 
 OK = 200
@@ -83,13 +85,17 @@ def rehearse(
     response: str = "",
     strict: bool = False,
     columns: list[dict[str, Any]] | None = None,
+    env: dict[str, str] | None = None,
+    secrets: dict[str, str] | None = None,
 ) -> Rehearsed:
     """Load the image's score.py and find the form of a request in which it scores rows. Called in a fork.
 
     Only forms of the settings are tried if they are not empty. Of several forms, the first that answers as predict()
-    is used. Bad bodies are made by the signature's `columns`. Raises ScoringError, or the error of run(), if there is
-    no form, and if `strict` also instead of a warning.
+    is used. Bad bodies are made by the signature's `columns`. `env` and `secrets` are a service's variables. Raises
+    ScoringError, or the error of run(), if there is no form, and if `strict` also instead of a warning.
     """
+    os.environ.update(env or {})
+    redaction.receive(secrets or {})
     rehearsal = Rehearsal(folder)
     form, rows, answers = _find_form(rehearsal, rows, names, predictions, request, response)
     alone = _predictions(rehearsal, form, rows[:1])
@@ -116,8 +122,12 @@ def rehearse(
     }
 
 
-def score(folder: str, body: str) -> tuple[int, str]:
+def score(
+    folder: str, body: str, env: dict[str, str] | None = None, secrets: dict[str, str] | None = None
+) -> tuple[int, str]:
     """Return the status and the text of the answer of an image's score.py to a body. Called in a fork."""
+    os.environ.update(env or {})
+    redaction.receive(secrets or {})
     return Rehearsal(folder).ask(body.encode())
 
 

@@ -9,6 +9,7 @@ digest on every machine.
 import json
 from pathlib import Path
 
+from lib import redaction
 from lib.errors import ReleaseError
 from lib.files import digest, source_files
 from lib.image.intact import MANIFEST, MODEL_PATH, faults
@@ -62,6 +63,7 @@ def assemble(
     if not has_score(root):
         contents |= _default_scorer(signature)
     contents |= {name: (HERE / name).read_bytes() for name in ("Dockerfile", *SERVER)}
+    contents["redaction.py"] = Path(redaction.__file__).read_bytes()
     contents[PACKAGES_DOCKERFILE] = f"ARG BASE={base}\n".encode() + (HERE / PACKAGES_DOCKERFILE).read_bytes()
     for path in [model] if model.is_file() else source_files(model):
         contents[MODEL_PATH + path.relative_to(model.parent).as_posix()] = path.read_bytes()

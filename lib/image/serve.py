@@ -26,7 +26,12 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def load() -> Application:
-    """Load score.py with the model into Azure's application, which reads its settings from the environment."""
+    """Load score.py with the model into Azure's application, which reads its settings from the environment.
+
+    The files of the folder SERVICE_SECRETS become variables that score.py finds.
+    """
+    redaction = runpy.run_path(str(HERE / "redaction.py"))
+    redaction["receive"](redaction["read_folder"](os.environ.pop("SERVICE_SECRETS", "")))
     os.environ |= {
         "AML_APP_ROOT": str(HERE),
         "AZUREML_ENTRY_SCRIPT": "entry.py",

@@ -1,5 +1,6 @@
 """`invoke manifest`: Kubernetes manifests of the production service, for the user's own cluster."""
 
+import json
 import math
 import re
 import string
@@ -8,10 +9,11 @@ from pathlib import Path
 from lib import files
 from lib.errors import ReleaseError, SettingsError
 from lib.platforms.base import Platform, Production
-from lib.settings import Settings
+from lib.settings import Service, Settings
 
 TEMPLATE = Path(__file__).with_suffix(".yaml")
 PROBE_S = 2
+SECRETS = "/run/secrets/service"
 
 
 def write(settings: Settings, platform: Platform) -> Path:
@@ -58,4 +60,23 @@ def manifest(settings: Settings, production: Production, image: str) -> str:
         memory=f"{round(container.memory_gb * 1024)}Mi",
         request_bytes=release.limits.request_bytes,
         start_attempts=math.ceil(release.limits.start_timeout_s / PROBE_S),
+        **_variables(service),
     )
+
+
+def _variables(service: Service) -> dict[str, str]:
+    """Return the lines for the variables of score.py: values as they are, secrets as files of a Secret."""
+    env = {**service.env, **({"SERVICE_SECRETS": SECRETS} if service.secrets else {})}
+    lines = "".join(f"            - {{name: {name}, value: {json.dumps(value)}}}\n" for name, value in env.items())
+    if not service.secrets:
+        return {"env": lines, "mount": "", "volume": "", "steps": ""}
+    name = f"{service.name}-secrets"
+    files = " ".join(f"--from-file={each}" for each in service.secrets)
+    return {
+        "env": lines,
+        "mount": f"            - {{name: secrets, mountPath: {SECRETS}, readOnly: true}}\n",
+        "volume": f"        - name: secrets\n          secret:\n            secretName: {name}\n"
+        "            defaultMode: 0440\n",
+        "steps": "# And the secrets of service/score.py, likewise:\n"
+        f"#   kubectl create secret generic {name} {files}\n",
+    }

@@ -15,7 +15,7 @@ from lib.platforms.outputs import SOURCE
 from lib.release import source
 from lib.release.records import ImageRecord
 from lib.release.steps.deploy import service_of
-from lib.release.steps.step import Context, signature_of
+from lib.release.steps.step import Context, signature_of, variables_of
 from lib.webservice import Client
 
 
@@ -48,7 +48,8 @@ def by_model(context: Context, version: int, file: Path) -> str:
         own_code = code / "model" if code.is_dir() else None
         # Neither packages nor a base: the image is not built, it only runs here.
         assemble(root, path, requirements="", base="", signature=signature, code=own_code).write(place)
-        status, text = context.forks.call(rehearsal.score, folder=str(place), body=body)
+        variables = variables_of(context, "aks")
+        status, text = context.forks.call(rehearsal.score, folder=str(place), body=body, **variables)
     return _checked(SCORE if has_score(root) else "the default scorer", status, text, image)
 
 

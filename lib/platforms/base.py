@@ -43,6 +43,7 @@ class Job(Plain, frozen=True):
 
     `options` has the names of parameters that model/train.py spells in another way. `complete` is called with the
     folder of the outputs: it checks them and writes those that the script may leave out. It raises ReleaseError.
+    `secrets` are variables for the script alone; `redact` takes them out of a line that it prints.
     """
 
     experiment: str
@@ -54,6 +55,8 @@ class Job(Plain, frozen=True):
     data: Path | None = None
     options: dict[str, str] = {}
     complete: Callable[[Path], None] = lambda _outputs: None
+    secrets: dict[str, Secret] = {}
+    redact: Callable[[str], str] = str
 
     def arguments(self, data: Path | str | None) -> list[str]:
         """Return the arguments of model/train.py: the parameters, and the path of the data on the training machine.

@@ -6,6 +6,7 @@ import subprocess
 from lib.clock import now
 from lib.errors import ReleaseError
 from lib.files import digest
+from lib.forks.client import environ_without
 from lib.release.fingerprints import FILE, Fingerprint
 from lib.release.steps.step import Context
 
@@ -29,10 +30,13 @@ def fingerprint(context: Context) -> Fingerprint:
 
 def _printed(context: Context, command: str) -> bytes:
     """Run a command in the project's folder, and return what it prints."""
+    settings = context.settings
+    secrets = settings.secrets_of(settings.release.train.secrets)
+    env = environ_without(settings.private) | {name: secret.reveal() for name, secret in secrets.items()}
     what = f'train.data_version = "{command}" in config/release.toml'
     try:
         done = subprocess.run(
-            ["sh", "-c", command], cwd=context.settings.root, capture_output=True, check=False, timeout=LIMIT_S
+            ["sh", "-c", command], cwd=settings.root, env=env, capture_output=True, check=False, timeout=LIMIT_S
         )
     except subprocess.TimeoutExpired:
         raise ReleaseError(f"{what}: it did not end within {LIMIT_S:g} s") from None

@@ -30,9 +30,20 @@ def settings(values: Settings, packages: Path | None) -> Iterator[Finding]:
     if any(_syntax(values.root)):
         return
     yield from _arguments(values)
+    yield from secrets(values)
     yield from _gate(values)
     if packages:
         yield from _imports(values.root, packages)
+
+
+def secrets(values: Settings) -> Iterator[Finding]:
+    """Check that the secrets of the scripts are set."""
+    for key, names in values.release.secrets.items():
+        for name in names:
+            if name not in values.secrets:
+                yield Finding(
+                    what=f"{TOML}: {'.'.join(key)}", fix=f"{name} is not set: set it in .env or the environment"
+                )
 
 
 def _scripts(root: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from lib.errors import NotFreshError, ReleaseError
 from lib.forms import Form
 from lib.release.fingerprints import Fingerprint
 from lib.release.gate import Verdict
-from lib.settings import Secret, Settings
+from lib.settings import Settings
 
 SCHEMA = 1
 
@@ -196,11 +196,7 @@ class FailureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 def redact(failure: FailureRecord, settings: Settings) -> FailureRecord:
     """Return a failure whose message, which may come from any program, shows no secret of .env."""
-    message = failure.message
-    secrets = [value.reveal() for value in msgspec.structs.astuple(settings.env) if isinstance(value, Secret)]
-    for secret in sorted(secrets, key=len, reverse=True):  # a short one may be the beginning of a long one
-        message = message.replace(secret, "***")
-    return msgspec.structs.replace(failure, message=message)
+    return msgspec.structs.replace(failure, message=settings.redact(failure.message))
 
 
 R = TypeVar("R", bound=Record)

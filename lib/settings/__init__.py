@@ -1,15 +1,16 @@
 """The settings of a release, read once from config/ and .env. Every problem is reported at once."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lib.errors import SettingsError
+from lib.redaction import Redactor
 from lib.settings.azureml import AciContainer, AksContainers, AksWebservice, Autoscale, Workspace
-from lib.settings.env import SECRETS, Env, read_env
+from lib.settings.env import SECRETS, Env, read_env, read_secrets
 from lib.settings.fields import Secret, Struct
 from lib.settings.parsing import Source
 from lib.settings.release import (
@@ -39,6 +40,7 @@ __all__ = [
     "Secret",
     "Service",
     "Settings",
+    "declared_secrets",
     "load",
 ]
 
@@ -48,15 +50,18 @@ WORKSPACE, RELEASE, EXISTING = FILES = (
     "config/aks_webservice.json",
 )
 DATA_ENDINGS = (".csv", ".parquet")
+# What a release sets for score.py.
+IDENTITY = ("MODEL_NAME", "MODEL_VERSION", "IMAGE_DIGEST", "REQUEST_BYTES", "SCORING_KEYS", "SERVICE_SECRETS")
 
 
 class Settings(Struct, frozen=True):
-    """All settings of a release."""
+    """All settings of a release. `secrets` are those of the owner's scripts, as far as they are set."""
 
     root: Path
     workspace: Workspace
     release: Release
     env: Env
+    secrets: dict[str, Secret] = msgspec.field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -77,6 +82,20 @@ class Settings(Struct, frozen=True):
         """Return the settings with another train.compute. platforms.connect checks that the platform has it."""
         replace = msgspec.structs.replace
         return replace(self, release=replace(self.release, train=replace(self.release.train, compute=compute)))
+
+    @property
+    def private(self) -> set[str]:
+        """The names of all variables that only one script or none receives."""
+        return {*SECRETS, *_declared(self.release)}
+
+    def redact(self, text: str) -> str:
+        """Return a text without the values of secrets."""
+        own = [value for value in msgspec.structs.astuple(self.env) if isinstance(value, Secret)]
+        return Redactor(secret.reveal() for secret in [*own, *self.secrets.values()])(text)
+
+    def secrets_of(self, names: list[str]) -> dict[str, Secret]:
+        """Return some of the secrets, as far as they are set."""
+        return {name: self.secrets[name] for name in names if name in self.secrets}
 
     @property
     def data(self) -> Path | None:
@@ -109,19 +128,35 @@ def load(root: Path, texts: Mapping[str, str] | None = None) -> Settings:
         problems += [f"{name} is missing or empty: restore it from git" for name in absent]
     workspace = source[WORKSPACE].read(Workspace, source[WORKSPACE].parse())
     release = source[RELEASE].read(Release, source[RELEASE].parse()) if source[RELEASE].text else None
-    env = dotenv(root, problems)
+    names = _declared(release) if release else None
+    env = dotenv(root, problems, names)
     release = _with_existing_service(source[EXISTING], release)
     if release:
         _check_services(release, source[RELEASE])
         _check_data(release, source[RELEASE])
+        _check_variables(release, source[RELEASE])
     if env:
         _check_numbers(env, problems)
     if workspace and env:
         workspace = _overridden(workspace, env)
         _check_workspace(workspace, env, source[WORKSPACE])
+    if release and env and env.platform == "azureml":
+        _check_azure(release, source[RELEASE])
     if problems or not (workspace and release and env):
         raise SettingsError("\n".join(problems))
-    return Settings(root=root, workspace=workspace, release=release, env=env)
+    secrets = read_secrets(root / ".env", names or [])
+    return Settings(root=root, workspace=workspace, release=release, env=env, secrets=secrets)
+
+
+def declared_secrets(root: Path) -> list[str]:
+    """Return the names of the secrets of the owner's scripts; [] if config/release.toml has a problem."""
+    source = Source.of(root, RELEASE, [])
+    release = source.read(Release, source.parse()) if source.text else None
+    return _declared(release) if release else []
+
+
+def _declared(release: Release) -> list[str]:
+    return sorted({name for names in release.secrets.values() for name in names})
 
 
 def _overridden(workspace: Workspace, env: Env) -> Workspace:
@@ -139,10 +174,13 @@ def located(root: Path, key: tuple[str, ...], problem: str) -> SettingsError:
     return SettingsError("\n".join(problems))
 
 
-def dotenv(root: Path, problems: list[str]) -> Env | None:
-    """Return the variables of .env and the environment. If any is wrong, add a problem and return None."""
+def dotenv(root: Path, problems: list[str], declared: Collection[str] | None = None) -> Env | None:
+    """Return the variables of .env and the environment. If any is wrong, add a problem and return None.
+
+    `declared` are the variables for the owner's scripts; None if they are not known.
+    """
     before = len(problems)
-    values = read_env(root / ".env", problems)
+    values = read_env(root / ".env", problems, declared)
     text = Source.of(root, ".env", []).text  # a file that cannot be read is reported above
     env = Source(".env", text, problems).read(Env, values)
     return env if len(problems) == before else None
@@ -154,6 +192,13 @@ def _check_workspace(workspace: Workspace, env: Env, source: Source) -> None:
         for name in ("subscription_id", "resource_group", "workspace_name"):
             if not getattr(workspace, name):
                 source.report((name,), "is missing")
+
+
+def _check_azure(release: Release, source: Source) -> None:
+    """Report secrets of services: Azure ML v1 would show them to everyone who can read the workspace."""
+    for key, names in release.secrets.items():
+        if names and key[0] == "services":
+            source.report(key, "cannot be used with PLATFORM=azureml: Azure ML v1 keeps no secrets for services")
 
 
 def _with_existing_service(source: Source, release: Release | None) -> Release | None:
@@ -196,3 +241,17 @@ def _check_data(release: Release, source: Source) -> None:
         source.report(("train", "data"), f'"{data}" must end with {" or ".join(DATA_ENDINGS)}')
     if data and "data" in release.train.parameters:
         source.report(("train", "data"), "and train.parameters.data are both set: choose one")
+
+
+def _check_variables(release: Release, source: Source) -> None:
+    """Report variables for the owner's scripts whose names have another meaning."""
+    taken = {name.upper() for name in Env.__struct_fields__}.union(IDENTITY)
+    envs = {("services", name, "env"): getattr(release.services, name).env for name in ("aci", "aks")}
+    for key, names in [*release.secrets.items(), *envs.items()]:
+        for name in names:
+            if name in taken or name.startswith(("AZUREML_", "AML_", "PYTHON")):
+                source.report(key, f"has {name}, which a release itself uses: choose another name")
+    for name in ("aci", "aks"):
+        service = getattr(release.services, name)
+        for both in sorted(service.env.keys() & set(service.secrets)):
+            source.report(("services", name, "env"), f"and services.{name}.secrets both have {both}")

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,12 +84,22 @@ def read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
     return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
 
-def read_env(path: Path, problems: list[str]) -> dict[str, Any]:
-    """Return the values of .env and the environment. Secrets are wrapped at once, so that no message shows them."""
+def read_secrets(path: Path, names: Collection[str]) -> dict[str, Secret]:
+    """Return the secrets of the owner's scripts that .env or the environment sets."""
+    values: dict[str, str] = read_dotenv(path, []) if names else {}  # its problems are reported by read_env
+    values |= {name: os.environ[name] for name in names if os.environ.get(name, _unset(name)) != _unset(name)}
+    return {name: Secret(values[name]) for name in names if values.get(name)}
+
+
+def read_env(path: Path, problems: list[str], declared: Collection[str] | None = ()) -> dict[str, Any]:
+    """Return the values of .env and the environment. Secrets are wrapped at once, so that no message shows them.
+
+    `declared` are other variables that .env may have; None if they are not known.
+    """
     names = {name.upper() for name in Env.__struct_fields__}
     values = {name: value for name, value in read_dotenv(path, problems).items() if value}
     values |= {name: value for name in names if (value := os.environ.get(name)) and value != _unset(name)}
-    if unknown := sorted(values.keys() - names):
+    if declared is not None and (unknown := sorted(values.keys() - names - set(declared))):
         from lib.settings import words
 
         problems += [f".env: unknown variable {name}{words.meant(name, sorted(names))}" for name in unknown]

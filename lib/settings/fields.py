@@ -22,6 +22,11 @@ Reference = Annotated[
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
+VariableName = Annotated[
+    str, msgspec.Meta(pattern="^[A-Z_][A-Z0-9_]*$", description="the name of a variable, in A-Z, 0-9 and _")
+]
+
+
 class Secret:
     """A value that prints as ***."""
 

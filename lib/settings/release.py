@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from lib.settings.azureml import AciContainer, AksContainers, Azureml
-from lib.settings.fields import Above0, Name, Port, Positive, Reference, Struct
+from lib.settings.fields import Above0, Name, Port, Positive, Reference, Struct, VariableName
 from lib.settings.metrics import Direction, direction_of
 
 Parameter = bool | int | float | str | list[int | float | str]
@@ -24,13 +24,15 @@ class Train(Struct, frozen=True):
     """How model/train.py runs, and where; the parameters become its arguments.
 
     `data` is a file, absolute or relative to the project's root; it is empty if the script loads its own data. Then
-    `data_version` may say when these change: a command, whose output is compared, or "always".
+    `data_version` may say when these change: a command, whose output is compared, or "always". `secrets` are variables
+    of .env that only the script receives.
     """
 
     compute: Compute = "local"
     data: str = ""
     data_version: str = ""
     timeout_s: Above0 = 600
+    secrets: list[VariableName] = msgspec.field(default_factory=list)
     parameters: dict[str, Parameter] = msgspec.field(default_factory=dict)
 
 
@@ -51,11 +53,16 @@ class LocalService(Struct, frozen=True):
 
 
 class Service(Struct, frozen=True):
-    """A web service: its name, and its resources on each platform."""
+    """A web service: its name, its resources on each platform, and variables that only service/score.py receives.
+
+    `env` has names with values, `secrets` the names of variables of .env.
+    """
 
     name: Name
     local: LocalService
     azureml: AciContainer | AksContainers
+    env: dict[VariableName, str] = msgspec.field(default_factory=dict)
+    secrets: list[VariableName] = msgspec.field(default_factory=list)
 
 
 class AciService(Service, frozen=True):
@@ -147,3 +154,13 @@ class Release(Struct, frozen=True):
     image: ImageSettings = ImageSettings()
     local: Local = Local()
     azureml: Azureml = Azureml()
+
+    @property
+    def secrets(self) -> dict[tuple[str, ...], list[str]]:
+        """The names of secrets by the setting that lists them."""
+        services = self.services
+        return {
+            ("train", "secrets"): self.train.secrets,
+            ("services", "aci", "secrets"): services.aci.secrets,
+            ("services", "aks", "secrets"): services.aks.secrets,
+        }

@@ -59,7 +59,7 @@ def _settings(root: Path) -> Iterator[Finding]:
         yield from unit.check(root, settings)
     environment = ModelEnvironment(root, settings.environments, _ignore)
     yield from early.settings(settings, environment.packages())
-    with Forks(root, settings.records / "interpreter.log", environment) as forks:
+    with Forks(root, settings.records / "interpreter.log", environment, settings.private) as forks:
         try:
             yield from platforms.connect(settings, forks).check()
         except ReleaseError as error:

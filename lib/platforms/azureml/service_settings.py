@@ -18,6 +18,7 @@ def fingerprint(service: Service) -> str:
     fields = msgspec.to_builtins(service.azureml)
     # Services from before there were TLS settings keep their digest.
     values = {name: value for name, value in fields.items() if not (name.startswith("tls") and value is None)}
+    values |= {"env": dict(sorted(service.env.items()))} if service.env else {}
     return digest(msgspec.json.encode(values))[:12]
 
 

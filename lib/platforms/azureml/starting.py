@@ -90,6 +90,10 @@ def tags(assets: Assets, deployment: Deployment) -> dict[str, str]:
 
 
 def _variables(deployment: Deployment) -> dict[str, str]:
-    """Return the environment variables from which score.py knows its identity."""
+    """Return the environment variables of score.py: the owner's, and those that tell its identity."""
     version = str(deployment.model_version)
-    return {"MODEL_NAME": deployment.model_name, "MODEL_VERSION": version, "IMAGE_DIGEST": deployment.image}
+    return deployment.service.env | {
+        "MODEL_NAME": deployment.model_name,
+        "MODEL_VERSION": version,
+        "IMAGE_DIGEST": deployment.image,
+    }

@@ -17,6 +17,7 @@ from lib.platforms.local.images import Images
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.models import Models
 from lib.platforms.local.runs import Runs
+from lib.platforms.local.secrets import Secrets
 from lib.platforms.local.services import Services
 from lib.platforms.local.serving import listeners
 from lib.platforms.local.serving.processes import Processes
@@ -49,11 +50,12 @@ class LocalPlatform:
         self._computes = Computes(settings, self._store, forks.environment)
         blobs = Blobs(self._folder / "files")
         keys = Keys(self._folder / "keys", settings.env)
+        secrets = Secrets(self._folder / "secrets", settings.secrets)
         self.runs = Runs(self._folder / "runs", self._store, blobs, self._computes)
         self.models = Models(settings.release.model.name, self._store, blobs, self.runs)
         self.images = Images(settings, lambda: self._containers)
         self.services = Services(
-            settings.root, self._folder / "services", self._store, keys, settings.release, self._replicas
+            settings.root, self._folder / "services", self._store, keys, secrets, settings.release, self._replicas
         )
 
     def _replicas(self, engine: str) -> Replicas:

@@ -12,6 +12,7 @@ import msgspec
 from lib.errors import UnhealthyError
 from lib.platforms.base import KEY_NAMES, Deployment, KeyName, WebService, key_from_env
 from lib.platforms.local.keys import Keys
+from lib.platforms.local.secrets import Secrets
 from lib.platforms.local.serving import listeners
 from lib.platforms.local.serving.replicas import Candidate, Replicas
 from lib.platforms.local.store import Store
@@ -30,6 +31,7 @@ class Services:
         folder: Path,
         store: Store,
         keys: Keys,
+        secrets: Secrets,
         release: Release,
         replicas: Callable[[str], Replicas],
     ) -> None:
@@ -37,6 +39,7 @@ class Services:
         self._folder = folder
         self._store = store
         self._keys = keys
+        self._secrets = secrets
         self._engine = release.local.engine
         self._registry = release.image.registry
         self._replicas = replicas
@@ -48,7 +51,9 @@ class Services:
         trouble = "it was stopped" if row["stopped"] else self._fault(row)
         state: Literal["stopped", "down", "serving"] = "stopped" if row["stopped"] else "down" if trouble else "serving"
         if not trouble and _runtime(row) != self._runtime_settings(service):
-            trouble = "its port, workers, engine or containers are others in the settings"
+            trouble = "its port, workers, engine, containers or variables are others in the settings"
+        if not trouble and self._secrets.has_changed(service, row["secrets"]):
+            trouble = "its secrets have changed"
         return WebService(
             name=service.name,
             scoring_uri=_uri(row),
@@ -118,7 +123,7 @@ class Services:
             self._stop_strays(service.name, row)
             # As it was, also if the settings have changed meanwhile: only a release deploys changes.
             local = msgspec.structs.replace(service.local, port=row["port"], workers=row["workers"])
-            deployment = _as_deployment(msgspec.structs.replace(service, local=local), row)
+            deployment = _as_deployment(msgspec.structs.replace(service, local=local, env=row["env"]), row)
             self._replace(deployment, row, row["engine"])
             self._drop_old_logs(service.name)
         started = self.find(service)
@@ -148,7 +153,9 @@ class Services:
         replicas = self._replicas(engine)
         same_engine = row is not None and row["engine"] == engine
         serving = row["replica"] if row and same_engine else ""
-        with contextlib.closing(replicas.start(deployment, keys, serving)) as candidate:
+        secrets = self._secrets.publish(service)
+        place = self._secrets.place(service.name, secrets)
+        with contextlib.closing(replicas.start(deployment, keys, place, serving)) as candidate:
             self._check(candidate, deployment, row)
             if row and not same_engine:  # two engines cannot share the port, so the old one must let go of it first
                 self._replicas(row["engine"]).stop_all(service.name)
@@ -167,9 +174,12 @@ class Services:
                 stopped=0,
                 engine=engine,
                 container=self._container(service, engine),
+                env=service.env,
+                secrets=secrets,
             )
         if serving:
             replicas.stop(service.name, serving)
+        self._secrets.keep_only(service.name, secrets)
 
     def _check(self, candidate: Candidate, deployment: Deployment, row: dict[str, Any] | None) -> None:
         """Check a candidate before it takes over: its identity and its predictions. Raises UnhealthyError."""
@@ -212,11 +222,13 @@ class Services:
             not row["stopped"]
             and (row["image"], row["model_name"], row["model_version"]) == version
             and _runtime(row) == self._runtime_settings(deployment.service)
+            and not self._secrets.has_changed(deployment.service, row["secrets"])
         )
 
     def _runtime_settings(self, service: Service) -> tuple[Any, ...]:
         """Return the runtime that the settings ask for; see _runtime."""
-        return service.local.port, service.local.workers, self._engine, self._container(service, self._engine)
+        container = self._container(service, self._engine)
+        return service.local.port, service.local.workers, self._engine, container, service.env
 
     def _container(self, service: Service, engine: str) -> str:
         """Return a service's container settings and its registry as JSON; empty if it runs as processes."""
@@ -230,6 +242,7 @@ class Services:
         self._store.do("UPDATE services SET stopped = 1 WHERE name = ?", name)
         for engine in {self._engine, row["engine"]} if row else {self._engine}:
             self._replicas(engine).stop_all(name)
+        self._secrets.keep_only(name)
 
     def _drop_old_logs(self, name: str) -> None:
         """Remove the folders of ended replicas except the newest."""
@@ -239,8 +252,8 @@ class Services:
 
 
 def _runtime(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return how a service runs: its port, its workers, its engine and its container settings."""
-    return row["port"], row["workers"], row["engine"], row["container"]
+    """Return how a service runs: its port, its workers, its engine, its container settings and its variables."""
+    return row["port"], row["workers"], row["engine"], row["container"], row["env"]
 
 
 def _as_deployment(service: Service, row: dict[str, Any]) -> Deployment:

@@ -31,7 +31,8 @@ CREATE INDEX IF NOT EXISTS production_by_name ON production (name, id);
 CREATE TABLE IF NOT EXISTS services (
     name TEXT PRIMARY KEY, port INTEGER NOT NULL, workers INTEGER NOT NULL, image TEXT NOT NULL,
     model_name TEXT NOT NULL, model_version INTEGER NOT NULL, replica TEXT NOT NULL, stopped INTEGER NOT NULL,
-    engine TEXT NOT NULL DEFAULT 'process', container TEXT NOT NULL DEFAULT '');
+    engine TEXT NOT NULL DEFAULT 'process', container TEXT NOT NULL DEFAULT '', env TEXT NOT NULL DEFAULT '{}',
+    secrets TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS machines (
     vm_host TEXT NOT NULL, vm_user TEXT NOT NULL, vm_ssh_port TEXT NOT NULL, vm_folder TEXT NOT NULL,
     PRIMARY KEY (vm_host, vm_user, vm_ssh_port, vm_folder));
@@ -42,8 +43,10 @@ ADDED = [
     ("runs", "place", "TEXT NOT NULL DEFAULT '{}'"),
     ("services", "engine", "TEXT NOT NULL DEFAULT 'process'"),
     ("services", "container", "TEXT NOT NULL DEFAULT ''"),
+    ("services", "env", "TEXT NOT NULL DEFAULT '{}'"),
+    ("services", "secrets", "TEXT NOT NULL DEFAULT ''"),
 ]
-JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence", "place"}
+JSON_COLUMNS = {"parameters", "metrics", "outputs", "tags", "evidence", "place", "env"}
 
 
 class Store:

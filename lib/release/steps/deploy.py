@@ -26,6 +26,9 @@ class Deploy(Step[WebserviceRecord]):
         """Return the service's settings on this platform; see Step."""
         service = service_of(context, self.name)
         settings = {"name": service.name} | context.settings.of_platform(service)
+        # Only if they are used, so that services of earlier releases stay fresh. A secret's value is in no record.
+        settings |= {"env": service.env} if service.env else {}
+        settings |= {"secrets": sorted(service.secrets)} if service.secrets else {}
         limits = context.settings.release.limits
         return of_settings(self._section, **settings) | of_settings("limits", request_bytes=limits.request_bytes)
 

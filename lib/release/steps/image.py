@@ -17,7 +17,7 @@ from lib.image.assemble import SCORE, assemble, has_score
 from lib.platforms.base import Build
 from lib.release.fingerprints import Fingerprint, of_files, of_settings
 from lib.release.records import ImageRecord, ModelRecord
-from lib.release.steps.step import Context, Step, holdout_of, signature_of
+from lib.release.steps.step import Context, Step, holdout_of, signature_of, variables_of
 from lib.settings import Settings, conda
 
 
@@ -108,6 +108,7 @@ def _rehearse(
             response=form.response if own else "",
             strict=not own,
             columns=columns,
+            **variables_of(context, "aci"),
             **expectation,
         )
     except CallError as error:

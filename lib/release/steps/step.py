@@ -75,6 +75,14 @@ def frozen_holdout(context: Context) -> Path | None:
     return path
 
 
+def variables_of(context: Context, target: str) -> dict[str, dict[str, str]]:
+    """Return the variables of a service, for a process that runs its script without being the service."""
+    settings = context.settings
+    service = getattr(settings.release.services, target)
+    secrets = settings.secrets_of(service.secrets)
+    return {"env": service.env, "secrets": {name: secret.reveal() for name, secret in secrets.items()}}
+
+
 class Step(Generic[R]):
     """One step. Its record hands its result to the steps after it."""
 

@@ -30,7 +30,10 @@ class Train(Step[RunRecord]):
 
         The compute is not among them: the same inputs give the same model on every machine.
         """
-        parameters = of_settings("train.parameters", **context.settings.release.train.parameters)
+        train = context.settings.release.train
+        parameters = of_settings("train.parameters", **train.parameters)
+        if train.secrets:  # their names: a value is in no record
+            parameters |= of_settings("train", secrets=sorted(train.secrets))
         root = context.settings.root
         files = of_files(root, "model", conda.PATH)
         if not _imports_evaluation(root):
@@ -97,6 +100,8 @@ def _job(context: Context, inputs: Fingerprint) -> Job:
         data=data,
         options=options(context.settings.root / "model", settings.train.parameters),
         complete=functools.partial(complete, context, inputs),
+        secrets=context.settings.secrets_of(settings.train.secrets),
+        redact=context.settings.redact,
     )
 
 

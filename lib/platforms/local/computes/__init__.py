@@ -10,6 +10,7 @@ import msgspec
 from lib.environment.model import ModelEnvironment
 from lib.errors import ReleaseError
 from lib.files import copy_sources
+from lib.forks.client import environ_without
 from lib.platforms.base import Ask, Finding, Job, Place, Resource, Tell
 from lib.platforms.local.computes import training
 from lib.platforms.local.store import Store
@@ -25,6 +26,7 @@ class Computes:
         self.environment = environment
         self.root = settings.root
         self.env = settings.env
+        self.private = settings.private
         self.compute = settings.release.train.compute
         self.environments = settings.folder / "environments"
         self.store = store
@@ -75,8 +77,7 @@ class Computes:
             return vm.train(self.root, self.env, self.store.id, job, folder, tell, reached=self._record_machine)
         # In a copy of model/, as in Azure's snapshot: a script reads files beside it, and cannot change the originals.
         copy_sources(self.root / "model", folder)
-        script, arguments = folder / "train.py", job.arguments(job.data)
-        training.train(script, arguments, folder, job.timeout_s, tell, self.environment.python())
+        training.train(job, folder, tell, self.environment.python(), environ_without(self.private))
         python, environment = self.environment.python_version(), self.environment.lock.digest
         return Place(compute=job.compute, host=platform.node(), python=python, environment=environment)
 

@@ -100,10 +100,12 @@ class FarSide:
         build_limit_s: float,
         train: list[str],
         limit_s: float,
+        secrets: dict[str, str],
     ) -> None:
         """Receive the files, build the environment, train, and send the outputs.
 
-        `data` is a path below the folder; the argument of that name becomes an absolute path.
+        `data` is a path below the folder; the argument of that name becomes an absolute path. `secrets` are variables
+        for the training alone.
         """
         self.say(has_data=(self.folder / data).is_file())
         files = self.receive()
@@ -122,7 +124,7 @@ class FarSide:
             self.say(python=json.loads((place / "environment.json").read_text())["python"])
             arguments = [str(self.folder / data) if data and part == data else part for part in train]
             python = str(place / "bin" / "python")
-            if self.execute("trained", limit_s, python, "-u", "-c", LEASED, "train.py", *arguments):
+            if self.execute("trained", limit_s, python, "-u", "-c", LEASED, "train.py", *arguments, **secrets):
                 self.send_outputs(self.run / "model/outputs")
 
     def do_look(self, source: str, requirements: str, limit_s: float) -> dict[str, Any] | None:
@@ -182,11 +184,12 @@ class FarSide:
                 if is_locked(lock) == locked:
                     yield run
 
-    def execute(self, key: str, limit_s: float, *command: str) -> bool:
+    def execute(self, key: str, limit_s: float, *command: str, **variables: str) -> bool:
         """Run a program, send its lines and how it ended, and return whether it succeeded."""
         with self.starting:
             # A training runs in its copy of model/, as on Azure.
-            self.process = start(list(command), self.run / "model" if self.run and key == "trained" else self.run)
+            folder = self.run / "model" if self.run and key == "trained" else self.run
+            self.process = start(list(command), folder, {**os.environ, **variables})
         ended = follow(self.process, limit_s, lambda line: self.say(line=line))
         self.say(**{key: ended})
         return not (ended.code or ended.late)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from lib.errors import RefusedError, ReleaseError, SettingsError
-from lib.forks.client import environ_without_secrets
+from lib.forks.client import environ_without
 from lib.settings import Env
 
 ASKPASS = Path(__file__).with_name("askpass.sh")
@@ -163,7 +163,7 @@ def _options(env: Env, config: Path) -> list[str]:
 def _resolve(ssh: list[str]) -> tuple[str, str]:
     """Return the host and user that the options and ~/.ssh/config lead to."""
     listing = subprocess.run(
-        [ssh[0], "-G", *ssh[1:]], env=environ_without_secrets(), capture_output=True, text=True, check=False
+        [ssh[0], "-G", *ssh[1:]], env=environ_without(), capture_output=True, text=True, check=False
     )
     if listing.returncode:
         raise SettingsError(f"ssh: {listing.stderr.strip()}\nCheck VM_HOST and VM_USER in .env, and ~/.ssh/config")
@@ -175,7 +175,7 @@ def _variables(env: Env, question: Path, confirmed: str) -> dict[str, str]:
     """Return the environment of ssh. Without a terminal, versions before 8.4 run ASKPASS only if DISPLAY is set."""
     return {
         "DISPLAY": "none",
-        **environ_without_secrets(),
+        **environ_without(),
         "SSH_ASKPASS": str(ASKPASS),
         "SSH_ASKPASS_REQUIRE": "force",
         "QUESTION": str(question),

@@ -1,26 +1,23 @@
 """Run model/train.py, and other scripts, in a separate process."""
 
-import sys
 from pathlib import Path
 
 from lib.environment import leased
 from lib.environment.leased import Ended
 from lib.errors import ReleaseError
-from lib.forks.client import environ_without_secrets
-from lib.platforms.base import Tell
+from lib.platforms.base import Job, Tell
 
 
-def train(
-    script: Path, arguments: list[str], folder: Path, limit_s: float, tell: Tell, python: str = sys.executable
-) -> None:
-    """Run the script in a folder. It writes outputs/ there, and what it prints goes to log.txt.
+def train(job: Job, folder: Path, tell: Tell, python: str, env: dict[str, str]) -> None:
+    """Run a folder's train.py there. It writes outputs/, and what it prints goes to log.txt.
 
     Raises ReleaseError with the last line of the log if the script fails or takes longer than the limit.
     """
-    log = folder / "log.txt"
-    with leased.logged(log, tell) as report:
-        ended = leased.run(python, script, arguments, folder, environ_without_secrets(), limit_s, report)
-    check(script.name, ended, limit_s, log)
+    log, script, arguments = folder / "log.txt", folder / "train.py", job.arguments(job.data)
+    variables = env | {name: secret.reveal() for name, secret in job.secrets.items()}
+    with leased.logged(log, tell, job.redact) as report:
+        ended = leased.run(python, script, arguments, folder, variables, job.timeout_s, report)
+    check(script.name, ended, job.timeout_s, log)
 
 
 def check(name: str, ended: Ended, limit_s: float, log: Path) -> None:

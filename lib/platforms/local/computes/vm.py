@@ -34,10 +34,11 @@ def train(root: Path, env: Env, workspace: str, job: Job, folder: Path, tell: Te
         "data": data,
         "train": job.arguments(data or None),
         "limit_s": job.timeout_s,
+        "secrets": {name: secret.reveal() for name, secret in job.secrets.items()},
     }
     request |= {"environment": requirements.digest, "requirements": requirements.json, "build_limit_s": BUILD_TIMEOUT_S}
     log = folder / "log.txt"
-    with far_side(env, "train", workspace, **request) as remote, logged(log, tell) as report:
+    with far_side(env, "train", workspace, **request) as remote, logged(log, tell, job.redact) as report:
         reached()
         has_data = remote.until("has_data")
         remote.upload(_files(root / "model"))

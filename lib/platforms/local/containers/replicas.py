@@ -20,7 +20,7 @@ from lib.settings import Limits, Service
 from lib.webservice import Client
 
 PORT = 5001
-SECRETS = "/run/secrets/scoring"
+SECRETS, SERVICE_SECRETS = "/run/secrets/scoring", "/run/secrets/service"
 STOP_LIMIT_S = 60
 POLL_S = 0.05
 GB = 1 << 30
@@ -36,7 +36,7 @@ class ContainerReplicas:
         self.folder = folder
         self._limits = limits
 
-    def start(self, deployment: Deployment, keys: Path, _serving: str) -> "Candidate":
+    def start(self, deployment: Deployment, keys: Path, secrets: Path | None, _serving: str) -> "Candidate":
         """Start the containers of a version; see Replicas.start."""
         service, name = deployment.service, uuid.uuid4().hex[:12]
         image = self._images.of(deployment.image)
@@ -44,7 +44,7 @@ class ContainerReplicas:
         (self.folder / service.name / name).mkdir(parents=True)
         try:
             for place in range(service.local.container.replicas):
-                self._run(deployment, f"{service.name}-{name}-{place}", name, image, keys)
+                self._run(deployment, f"{service.name}-{name}-{place}", name, image, keys, secrets)
             candidate = Candidate(self, service, name)
             candidate.wait(self._limits.start_timeout_s)
         except BaseException:
@@ -52,19 +52,23 @@ class ContainerReplicas:
             raise
         return candidate
 
-    def _run(self, deployment: Deployment, name: str, replica: str, image: str, keys: Path) -> None:
+    def _run(
+        self, deployment: Deployment, name: str, replica: str, image: str, keys: Path, secrets: Path | None
+    ) -> None:
         """Run one container with as few rights as possible. The engine restarts it if it dies."""
         service = deployment.service
         limits = service.local.container
+        folders = {SECRETS: keys} | ({SERVICE_SECRETS: secrets} if secrets else {})
+        environment = variables(deployment, self._limits) | ({"SERVICE_SECRETS": SERVICE_SECRETS} if secrets else {})
         with explained(f"starting a container of {service.name}"):
             self._engine.client.containers.run(
                 image,
                 ["python3", "serve.py", "--bind", f"0.0.0.0:{PORT}", "--workers", str(service.local.workers)],
                 name=name,
                 detach=True,
-                environment=variables(deployment, self._limits),
+                environment=environment,
                 labels=self._engine.labels | {SERVICE: service.name, REPLICA: replica},
-                volumes={str(keys.resolve()): {"bind": SECRETS, "mode": "ro,z"}},
+                volumes={str(path.resolve()): {"bind": place, "mode": "ro,z"} for place, path in folders.items()},
                 network=self._engine.network(),
                 ports={f"{PORT}/tcp": ("127.0.0.1", None)},
                 nano_cpus=int(limits.cpu_cores * 1e9),

@@ -30,18 +30,19 @@ class Processes:
         self._forks = forks
         self._limits = limits
 
-    def start(self, deployment: Deployment, keys: Path, serving: str) -> "Candidate":
+    def start(self, deployment: Deployment, keys: Path, secrets: Path | None, serving: str) -> "Candidate":
         """Start a replica; see Replicas.start."""
         service = deployment.service
         name = uuid.uuid4().hex[:12]
         folder = self._folder / service.name / name
         folder.mkdir(parents=True)
         packages = self._packages(deployment.image)
+        folders = {"SCORING_KEYS": str(keys), "SERVICE_SECRETS": str(secrets or "")}
         try:
             channel = self._forks.of(packages).spawn(
                 replica.run,
                 folder / "log.txt",
-                variables(deployment, self._limits) | {"SCORING_KEYS": str(keys)},
+                variables(deployment, self._limits) | folders,
                 image=str(self._images / deployment.image),
                 digest=deployment.image,
                 control=str(folder / "control"),

@@ -30,12 +30,12 @@ class Candidate(Protocol):
 class Replicas(Protocol):
     """Starts and stops replicas. Which version serves is decided in services.py."""
 
-    def start(self, deployment: Deployment, keys: Path, serving: str) -> Candidate:
+    def start(self, deployment: Deployment, keys: Path, secrets: Path | None, serving: str) -> Candidate:
         """Start replicas of a version beside those that serve, and wait until they have loaded the model.
 
-        `keys` is the folder with the service's keys; see lib/image/scoring_keys.py. `serving` is the name of the
-        replicas that serve now, or empty. Raises UnhealthyError if the new replicas are not ready within
-        limits.start_timeout_s.
+        `keys` is the folder with the service's keys; see lib/image/scoring_keys.py. `secrets` is the folder with its
+        secrets; see lib/image/serve.py. `serving` is the name of the replicas that serve now, or empty. Raises
+        UnhealthyError if the new replicas are not ready within limits.start_timeout_s.
         """
 
     def stop(self, service: str, name: str) -> None:
@@ -49,8 +49,8 @@ class Replicas(Protocol):
 
 
 def variables(deployment: Deployment, limits: Limits) -> dict[str, str]:
-    """Return the environment variables that identify a replica. Its keys are in files, never in variables."""
-    return {
+    """Return a replica's environment variables: the owner's, and its identity. Keys and secrets are in files."""
+    return deployment.service.env | {
         "MODEL_NAME": deployment.model_name,
         "MODEL_VERSION": str(deployment.model_version),
         "IMAGE_DIGEST": deployment.image,
