@@ -11,6 +11,7 @@ from lib.errors import ReleaseError
 from lib.forks import rehearsal, signature
 from lib.forks.client import CallError, Forks
 from lib.forks.rehearsal import Rehearsed
+from lib.forms import Form
 from lib.image.assemble import assemble
 from lib.image.body import BadRequestError, read_rows
 from tests.support.ground import forks_of
@@ -156,3 +157,24 @@ def test_without_a_signature_the_error_says_how_to_get_one(tmp_path: Path) -> No
     (tmp_path / "model.joblib").write_bytes(b"")
     with pytest.raises(ReleaseError, match=r"no signature[^\n]*\n`invoke train --force`"):
         assemble(tmp_path, tmp_path / "model.joblib", "", "")
+
+
+BAD_BODIES: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
+    "a column that is needed": (OBJECTS, TABLE, ['{"data": [{"age": 30, "city": "Rome"}]}', '"vip": "text"']),
+    "optional columns only": ([{"city": "Rome"}], signature.derive([{"city": "Rome"}, {}], ["city"], [0])["rows"], []),
+    "texts": (["good"], TEXTS, ['{"data": [[]]}']),
+    "lists with text": ([[1, "x"]], signature.derive([[1, "x"]], [], [0])["rows"], ["[[1]]", "[[1, []]]"]),
+}
+
+
+@pytest.mark.parametrize(("rows", "described", "said"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
+def test_smoke_tests_send_bad_rows_that_fit_the_signature(
+    rows: list[Any], described: dict[str, Any], said: list[str]
+) -> None:
+    bodies = [body for _, body in Form().bad_bodies(rows, described["columns"])]
+    assert len(bodies) == 2 + len(said)
+    for body, words in zip(bodies[2:], said, strict=True):
+        assert words in body.decode()
+    for body in bodies:
+        with pytest.raises(BadRequestError):
+            read_rows(body, described)

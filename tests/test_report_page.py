@@ -273,7 +273,7 @@ def test_a_release_that_failed_says_where_and_why(project: Project) -> None:
 
 
 def test_a_classifier_has_its_confusion_and_its_calibration(project: Project) -> None:
-    follow(project, lambda step: step.command == "release")
+    follow(project, until=lambda step: step.command == "invoke release")
     project.invoke("evaluate")
     found = Report(project)
     assert "accuracy 0.71" in found.text
