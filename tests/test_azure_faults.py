@@ -74,13 +74,6 @@ def test_the_wait_that_azure_asks_for_is_kept(ground: AzureWorkspace, version_1:
     assert time.monotonic() - begin >= 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("status", [429, 500])
-def test_a_fault_that_lasts_is_told(ground: AzureWorkspace, version_1: ModelVersion, status: int) -> None:
-    ground.azure.fault("throttle" if status == 429 else "error", "GET .*/models/", times=0, retry_after_s=0)
-    failing(lambda: ground.platform.models.find(1), f"Azure answers {status}", "Try again later")
-
-
 def test_no_permission_is_told_at_once(ground: AzureWorkspace, version_1: ModelVersion) -> None:
     ground.azure.fault("forbidden", "GET .*/models/", times=0)
     failing(lambda: ground.platform.models.find(1), "the permission is missing")

@@ -44,7 +44,9 @@ def roll_out(state: State, where: Workspace, service: Record, operation: Operati
     if state.faults.take(f"service {name}", "new-keys"):
         service["keys"] = {kind: secrets.token_urlsafe(24) for kind in service["keys"]}
     while state.faults.holds(f"service {name}", "paused"):
+        operation.hangs = True  # its state is answered at once, not held back until there is news
         time.sleep(PERIOD_S)
+    operation.hangs = False
     if fault and fault.kind == "never-ending":
         operation.hangs, operation.stage = True, "DeployService"
         return
