@@ -272,6 +272,8 @@ def test_setup_checks_names_by_the_rules_of_azure(project: AzureProject) -> None
     said = project.invoke("setup", expect=2, env=wrong)
     for value in wrong.values():
         assert f"{value!r} must be" in said
+    with changed(project, TOML, 'experiment = "diabetes"', 'experiment = "zuckerkränk"'):
+        assert 'model.experiment "zuckerkränk" is not a name' in error(project, "workspace", expect=2)
     assert "'gruppe-süd' must be" in error(project, "workspace", expect=2, env={"AZURE_RESOURCE_GROUP": "gruppe-süd"})
     assert project.azure.requests() == []
 

@@ -31,9 +31,7 @@ ACTIONS = {
     "download_artifact": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
 # Variables that the pipeline sets itself, or that only make sense on a person's machine.
-NOT_IN_CI = {"PLATFORM", "LOCAL_WORKSPACE", "SETUP_DECLINED"} | {
-    f"{kind}_TLS_{part}_FILE" for kind in ("ACI", "AKS") for part in ("CERTIFICATE", "KEY")
-}
+NOT_IN_CI = {"PLATFORM", "LOCAL_WORKSPACE", "SETUP_DECLINED"}
 MACHINE = "ubuntu-24.04"
 PYTHON = "3.11"
 

@@ -86,7 +86,8 @@ class Source:
         try:
             return msgspec.convert(value, field.type)
         except msgspec.ValidationError:
-            self.report(key, f"{json.dumps(value, default=repr)} is not {_words().description(field.type)}")
+            text = json.dumps(value, default=repr, ensure_ascii=False)
+            self.report(key, f"{text} is not {_words().description(field.type)}")
             return None
 
     def _lines(self) -> dict[Key, int]:
