@@ -148,7 +148,7 @@ def test_what_the_portal_downloads_needs_no_location(root: Path) -> None:
         (
             "workers = 2",
             "workers = true",
-            "line 50: services.aks.local.workers true is not a whole number of 1 or more",
+            "line 53: services.aks.local.workers true is not a whole number of 1 or more",
         ),
         ("port = 8501", "port = 80", "services.aci.local.port 80 is not a whole number from 1024 to 65535"),
         ("timeout_s = 600", "timeout_s = 0", "train.timeout_s 0 is not a number above 0"),
