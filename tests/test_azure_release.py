@@ -17,6 +17,9 @@ from tests.support.project import LIMIT_S, AzureProject, changed, eventually
 
 TOML = "config/release.toml"
 RECORDS = "artifacts/azureml"
+FOLDER = """(folder / "model").mkdir()
+    joblib.dump(model, folder / "model/ridge.joblib")
+    (folder / "model/notes.txt").write_text("a second file")"""
 # Requests by POST that only read.
 READS = r"(listkeys|:query|/batch/metadata|/token|metric/v2\.0.*/(list|full))$"
 
@@ -129,9 +132,14 @@ def test_a_better_model_updates_the_service_in_place_and_a_worse_one_is_held(
     azure_project: AzureProject, tmp_path: Path
 ) -> None:
     project = azure_project
+    # Of a kind that no other test on Azure has: a model that is a folder, and no scorer of the owner's.
+    project.edit("model/train.py", 'joblib.dump(model, folder / "model.joblib")', FOLDER)
+    (project.root / "service/score.py").unlink()
     project.edit(TOML, "alpha = 0.05", "alpha = 5.0")
     project.invoke("release")
     worse = predict(project, tmp_path)
+    (tmp_path / "rows.json").write_text('[["x"]]')
+    assert "row 0 has 1 values, it must have 10" in project.invoke("score", str(tmp_path / "rows.json"), expect=1)
 
     project.edit(TOML, "alpha = 5.0", "alpha = 0.05")
     project.azure.forget_requests()

@@ -339,6 +339,7 @@ def test_a_proposed_schema_with_text_accepts_its_data_and_refuses_other_data(pro
     assert "city    1, 5, 9 and 108 more  Atlantis" in refused.stderr
     assert "target" in refused.stderr
     assert "no column 'price', only age" in error(project, "data", "data/mine.csv", "--target", "price", expect=1)
+    assert "needs pyarrow" in error(project, "data", str(to_parquet(mine)), expect=1)
 
 
 def test_a_digest_is_remembered_until_the_file_changes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 FILES = ("holdout.json", "holdout.csv", "holdout.parquet")
 TARGET = "target"
+PARQUET = "{} is Parquet, which needs pyarrow: list it in the conda file"
 
 # A row is a list of values, an object of values by column, or a single value. None is a missing value.
 Row = Any
@@ -49,7 +50,7 @@ def read(path: str, target: str = TARGET) -> Holdout:
     except OSError as error:
         raise HoldoutError(f"{path} cannot be read: {error.strerror}") from None
     except ImportError:
-        raise HoldoutError(f"{name} is Parquet, which needs pyarrow: list it in the conda file") from None
+        raise HoldoutError(PARQUET.format(name)) from None
     except ValueError as error:
         if isinstance(error, HoldoutError):
             raise
@@ -63,7 +64,10 @@ def records(path: str) -> list[Row]:
     """Return all rows of a CSV or Parquet file, or of a JSON list, with their true values. Raises ValueError."""
     content = Path(path).read_bytes()
     if content.startswith(b"PAR1"):
-        return [_plain(row) for row in _parquet(path)]
+        try:
+            return [_plain(row) for row in _parquet(path)]
+        except ImportError:
+            raise HoldoutError(PARQUET.format(Path(path).name)) from None
     if content.lstrip()[:1] == b"[":
         return [_plain(row) for row in json.loads(content)]
     return _csv(content.decode("utf-8-sig"))

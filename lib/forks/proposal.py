@@ -29,7 +29,7 @@ def propose(path: str, target: str) -> list[Proposal]:
         raise ValueError("it has no rows with the names of columns")
     names = list(rows[0])
     if target not in names:
-        raise ValueError(f"it has no column {target!r}, only {', '.join(names)}")
+        raise ValueError(f"it has no column {target!r}, only {', '.join(names)}: name another one with --target")
     described = {column["name"]: column for column in signature.describe(rows, names)["columns"]}
     truth = [row[target] for row in rows]
     order = [*(name for name in names if name != target), target]

@@ -23,7 +23,8 @@ def propose(context: Context, file: Path, target: str) -> str:
     except OSError as error:
         raise ReleaseError(f"{file} cannot be read: {error.strerror}") from None
     except (CallError, ValueError) as error:
-        raise ReleaseError(f"{file}: {error}\n--target NAME names the column with the true values") from None
+        reason = str(error).partition(": ")[2] if isinstance(error, CallError) else str(error)
+        raise ReleaseError(f"{file}: {reason}".splitlines()[0]) from None
     return "\n".join(["SCHEMA = [", f"    #       name, kind, {', '.join(NUMBERS)}", *map(_line, columns), "]"])
 
 

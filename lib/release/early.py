@@ -70,7 +70,10 @@ def _entry_points(root: Path) -> Iterator[Finding]:
         fix = f"it must define {' and '.join(absent)}: see docs/own-model.md" if absent else ""
         yield Finding(what=SCORE, fix=fix)
     else:
-        yield Finding(what=f"no {SCORE}: the release builds a scorer from the model, predict() and the signature")
+        others = [path.name for path in sorted((root / "service").glob("*.py"))]
+        hint = f"service/ has {', '.join(others)}: name your scorer score.py, if one of them is it" if others else ""
+        what = f"no {SCORE}: the release builds a scorer from the model, predict() and the signature"
+        yield Finding(what=what, hint=hint)
     tree = _tree(root / TRAIN)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in owner.NAMES and not owner.has_guard(tree):
