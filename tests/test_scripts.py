@@ -148,6 +148,31 @@ def test_a_folder_of_files_is_a_model_that_load_opens(usual: Project) -> None:
             assert "define load(path) in model/evaluation.py" in error(usual, "evaluate", "--force", expect=1)
 
 
+OWN_SCORER = """
+import json, os
+import joblib
+def init():
+    global model
+    model = joblib.load(os.path.join(os.environ["AZUREML_MODEL_DIR"], "sklearn_iris_model.pkl"))
+def run(raw_data):
+    rows = json.loads(raw_data)["data"]
+    labels = model.predict([list(row.values()) for row in rows]).tolist()
+    return [None if row["sepal length"] > 100 else label for row, label in zip(rows, labels)]
+"""
+
+
+def test_an_own_scorer_loads_a_model_whose_class_is_in_a_module_beside_the_script(usual: Project) -> None:
+    with changed(usual, "service/score.py", None, OWN_SCORER):
+        usual.invoke("image")
+        assert record(usual, "image.json")["form"]["response"] == "PREDICTIONS"
+        columns = "sepal length,sepal width,petal length,petal width"
+        (usual.root / "rows.csv").write_text(f"{columns}\n5.1,3.5,1.4,0.2\n")
+        assert usual.invoke("score", "rows.csv", "--model", "1").strip() == "[0]"
+        (usual.root / "rows.csv").write_text(f"{columns}\n5.1,3.5,1.4,0.2\n500,3.5,1.4,0.2\n")
+        found = error(usual, "score", "rows.csv", "--model", "1", expect=1)
+        assert "predicts null for row 1, which is not a finite number" in found
+
+
 def test_without_score_py_the_release_builds_a_scorer(usual: Project) -> None:
     (usual.root / "service/score.py").rename(usual.root / "score.py")
     assert "no service/score.py: the release builds a scorer" in usual.invoke("doctor")
