@@ -156,13 +156,17 @@ def attach(invoke: Invoke) -> None:
 @task(help={"format": "table, or json for machines"})
 def status(_: Invoke, format: str = "table") -> None:
     """Show every step as fresh, stale, missing, held or failed, and why. Exit code 5 if production is down."""
-    from lib.release import graph
+    from lib.release import data_version, graph
     from lib.release.steps import production
     from lib.terminal import tables
 
     with release_context(warn=warn) as context:
         write = tables.status_json if one_of(format, ["table", "json"]) == "json" else tables.status_table
         print(write(graph.status(context)))
+        if format == "table":
+            print(f"\n{tables.workspace_line(context.settings)}")
+        if data_version.is_unknown(context.settings):
+            print("train: data unknown to freshness: set train.data or train.data_version", file=sys.stderr)
         for line in production.strangers(context):
             print(line, file=sys.stderr)
         if trouble := production.trouble(context):

@@ -7,11 +7,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lib.errors import SettingsError
 
+BLOCK_BYTES = 512  # the unit of st_blocks
 UNSETTLED_NS = 2_000_000_000  # more than the resolution of any file system's timestamps
 
 
@@ -82,6 +83,19 @@ def digest_large(path: Path, memory: Path) -> str:
         with contextlib.suppress(OSError):  # the cache only saves time
             write(memory, f"{sha256} {identity}".encode())
     return sha256
+
+
+def disk_usage(folder: Path, without: Collection[str]) -> int:
+    """Return the bytes that a folder takes on the disk, without some folders in it; a file of two names counts once."""
+    sizes: dict[int, int] = {}
+    for parent, folders, names in os.walk(folder):
+        if parent == str(folder):
+            folders[:] = [name for name in folders if name not in without]
+        for name in names:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                stat = (Path(parent) / name).lstat()
+                sizes[stat.st_ino] = stat.st_blocks * BLOCK_BYTES
+    return sum(sizes.values())
 
 
 def printable(path: Path) -> str:

@@ -54,7 +54,7 @@ BROKEN_SETTINGS = {
         TOML,
         "floor =",
         "flor =",
-        ["config/release.toml, line 25: gate.flor is unknown: did you mean floor?"],
+        ["config/release.toml, line 26: gate.flor is unknown: did you mean floor?"],
     ),
     "an unknown section": (
         TOML,

@@ -97,6 +97,7 @@ def test_a_start_checks_the_image_first(running: Project) -> None:
     running.invoke("stop", "--yes")
     model = running.root / ".workspace/images" / record(running, "image.json")["digest"] / "model/1/model.joblib"
     content = model.read_bytes()
+    model.unlink()  # the store has the same file
     model.write_bytes(b"another model")
     try:
         found = error(running, "start", "--service", "aks", expect=5)

@@ -52,6 +52,7 @@ def broken(project: Project, *flags: str) -> dict[str, str]:
 def spoiled(path: Path, content: bytes = b"spoiled") -> Iterator[None]:
     """Give a file another content, and then its own again."""
     before = path.read_bytes()
+    path.unlink()  # it may have another name
     path.write_bytes(content)
     try:
         yield

@@ -1,12 +1,16 @@
 """Files named by their content: stored once, never changed, verified when read."""
 
+import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
 from lib.errors import ReleaseError
-from lib.files import digest, digest_file, sweep, write
+from lib.files import digest, digest_file, sweep
+
+READ_ONLY = 0o444
 
 
 class Blobs:
@@ -33,9 +37,8 @@ class Blobs:
         for name, sha256 in contents.items():
             content, path = self.read(sha256, f"{name} of {what}"), folder / name
             if not (path.exists() and path.samefile(content)):
-                path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
-                _link(content, path)
+                share(content, path)
         return folder / next(iter(sorted(contents))).split("/")[0]
 
     def add(self, path: Path) -> str:
@@ -43,9 +46,25 @@ class Blobs:
         sha256 = digest_file(path)
         place = self.place(sha256)
         if not place.exists() or digest_file(place) != sha256:
+            place.parent.mkdir(parents=True, exist_ok=True)
             sweep(place.parent)
-            write(place, path.read_bytes())
+            aside = place.parent / f".aside-{uuid.uuid4().hex}"
+            try:
+                share(path, aside)
+                aside.replace(place)
+            finally:
+                aside.unlink(missing_ok=True)
         return sha256
+
+    def keep_only(self, contents: set[str]) -> None:
+        """Remove all other contents, and the names of files that have them."""
+        for place in self.folder.glob("??/*"):
+            if place.name not in contents:
+                place.unlink(missing_ok=True)
+        stored = {place.stat().st_ino for place in self.folder.glob("??/*")}
+        for folder in (self.folder / "named").glob("*"):
+            if not {path.stat().st_ino for path in folder.rglob("*") if path.is_file()} <= stored:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def read(self, sha256: str, what: str) -> Path:
         """Return a file with verified content. Raises ReleaseError if it is missing or damaged."""
@@ -60,9 +79,17 @@ class Blobs:
         return place
 
 
-def _link(content: Path, path: Path) -> None:
-    """Give a content another name; on file systems without hard links, copy it."""
+def share(content: Path, path: Path) -> None:
+    """Give a content another name, which takes no space; on file systems without hard links, copy it.
+
+    Both files are read-only from then on: what is written into one of them would be in the other, too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(content, path)
     except OSError:
         shutil.copyfile(content, path)
+    with contextlib.suppress(PermissionError):  # the digests are verified in any case
+        path.chmod(READ_ONLY)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # as in lib.files.write

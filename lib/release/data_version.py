@@ -5,10 +5,11 @@ import subprocess
 
 from lib.clock import now
 from lib.errors import ReleaseError
-from lib.files import digest
+from lib.files import digest, source_files
 from lib.forks.client import environ_without
 from lib.release.fingerprints import FILE, Fingerprint
 from lib.release.steps.step import Context
+from lib.settings import Settings
 
 ALWAYS = "always"
 PIPELINES = ("GITHUB_RUN_ID", "BUILD_BUILDID")  # the jobs of one pipeline must agree
@@ -26,6 +27,17 @@ def fingerprint(context: Context) -> Fingerprint:
     if command not in context.printed:  # asked once for a task
         context.printed[command] = _printed(context, command)
     return {"train.data_version": f"{FILE}{digest(context.printed[command])}"}
+
+
+def is_unknown(settings: Settings) -> bool:
+    """Return whether data could change without making the training stale.
+
+    That is so without `train.data_version`, if the training receives a secret, with which it may read a database, or if
+    it has no file with data.
+    """
+    train = settings.release.train
+    has_file = bool(train.data) or any(path.suffix != ".py" for path in source_files(settings.root / "model"))
+    return not train.data_version and (bool(train.secrets) or not has_file)
 
 
 def _printed(context: Context, command: str) -> bytes:

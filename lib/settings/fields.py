@@ -11,6 +11,7 @@ ComputeName = Annotated[
     str, msgspec.Meta(pattern="^[a-zA-Z][a-zA-Z0-9-]{1,14}[a-zA-Z0-9]$", description="3 to 16 letters, digits and -")
 ]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Above0 = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 Reference = Annotated[

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from lib.settings.azureml import AciContainer, AksContainers, Azureml
-from lib.settings.fields import Above0, Name, Port, Positive, Reference, Struct, VariableName
+from lib.settings.fields import Above0, Name, NotNegative, Port, Positive, Reference, Struct, VariableName
 from lib.settings.metrics import Direction, direction_of
 
 Parameter = bool | int | float | str | list[int | float | str]
@@ -121,9 +121,13 @@ class ImageSettings(Struct, frozen=True):
 
 
 class Local(Struct, frozen=True):
-    """How services run on this machine; `balancer` is the image of HAProxy, which routes requests to containers."""
+    """This machine. `balancer` is the image of HAProxy, which routes requests to containers.
+
+    `keep` limits how many models are kept besides those of staging, production and the version before it; default: all.
+    """
 
     engine: Literal["process", "container"] = "process"
+    keep: NotNegative | None = None
     balancer: Reference = "docker.io/library/haproxy:3.2-alpine"
 
 

@@ -6,12 +6,15 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
+from lib.files import disk_usage
 from lib.platforms.base import Finding, Production
 from lib.release.graph import State
 from lib.release.records import AciRecord, AksRecord, EvaluationRecord, ModelRecord
 from lib.release.steps.step import Context
+from lib.settings import Settings
 from lib.terminal.progress import colour
 
+MEGABYTE = 1 << 20
 WIDTH = 79
 COLUMNS_BEFORE_REASON = len("aci_test   missing  ")
 
@@ -24,6 +27,12 @@ def status_table(states: list[State]) -> str:
     table = tabulate(rows, headers=["step", "state", "because"], tablefmt="simple")
     stale = next((state.step for state in states if state.kind in ("stale", "failed")), "")
     return f"{table}\n\nAll reasons: `invoke why {stale}`" if stale else table
+
+
+def workspace_line(settings: Settings) -> str:
+    """Return how much of the disk the workspace takes; models' environments are in a place of their own."""
+    size = disk_usage(settings.folder, without=("environments", "wheels"))
+    return f"Workspace {settings.folder}: {size / MEGABYTE:.1f} MB, without environments"
 
 
 def status_json(states: list[State]) -> str:

@@ -263,6 +263,7 @@ def changed(project: Project, name: str, old: str | None, new: str) -> Iterator[
     try:
         if old is None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # a stored file may have another name, and is read-only
             path.write_text(new)
         else:
             project.edit(name, old, new)

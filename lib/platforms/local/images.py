@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import ReleaseError
+from lib.files import digest_file
 from lib.image.intact import MANIFEST, file_digests
 from lib.platforms.base import Build, Tell
+from lib.platforms.blobs import Blobs, share
 from lib.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 class Images:
     """The images of one workspace. `containers` returns the engine, which is started only if it is used."""
 
-    def __init__(self, settings: Settings, containers: Callable[[], "ContainerEngine"]) -> None:
+    def __init__(self, settings: Settings, blobs: Blobs, containers: Callable[[], "ContainerEngine"]) -> None:
+        self._blobs = blobs
         self.folder = settings.folder / "images"
         self._workspace = settings.folder
         self._settings = settings
@@ -41,10 +44,18 @@ class Images:
             aside = self.folder / ".aside"
             shutil.rmtree(aside, ignore_errors=True)
             for name in [MANIFEST, *file_digests(build.folder)]:
-                (aside / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(build.folder / name, aside / name)
+                self._copy(build.folder / name, aside / name)
             aside.rename(bundle)
         return self._containers().images.build(build, tell) if self._settings.containers else str(bundle)
+
+    def _copy(self, path: Path, copy: Path) -> None:
+        """Copy a file of an image. A model is stored already, and takes no more space."""
+        stored = self._blobs.place(digest_file(path))
+        if stored.exists():
+            share(stored, copy)
+        else:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
 
     def require_builder(self) -> None:
         if self._settings.containers:

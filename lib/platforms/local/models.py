@@ -9,6 +9,7 @@ from lib.clock import now
 from lib.errors import ReleaseError
 from lib.platforms.base import ModelVersion, Production
 from lib.platforms.blobs import Blobs
+from lib.platforms.local.retention import Retention
 from lib.platforms.local.runs import Runs
 from lib.platforms.local.store import Store
 from lib.platforms.outputs import model_digest, model_files
@@ -19,7 +20,8 @@ SELECT = "SELECT * FROM models WHERE name = ? AND deleted_at IS NULL"
 class Models:
     """The versions of one model. A removed version keeps its row, so that its number is never used again."""
 
-    def __init__(self, name: str, store: Store, blobs: Blobs, runs: Runs) -> None:
+    def __init__(self, name: str, store: Store, blobs: Blobs, runs: Runs, retention: Retention) -> None:
+        self._retention = retention
         self._name = name
         self._store = store
         self._blobs = blobs
@@ -46,6 +48,7 @@ class Models:
             created_at=now(),
         )
         self._store.put("models", **msgspec.structs.asdict(model))
+        self._retention.apply()
         return model
 
     def file(self, version: int) -> Path:
@@ -66,6 +69,7 @@ class Models:
         last = self.production()
         if last is None or (last.version, last.image) != (production.version, production.image):
             self._store.put("production", name=self._name, **msgspec.structs.asdict(production))
+            self._retention.apply()
 
     def history(self) -> list[Production]:
         return self._production("")

@@ -16,6 +16,7 @@ from lib.platforms.local.computes import Computes
 from lib.platforms.local.images import Images
 from lib.platforms.local.keys import Keys
 from lib.platforms.local.models import Models
+from lib.platforms.local.retention import Retention
 from lib.platforms.local.runs import Runs
 from lib.platforms.local.secrets import Secrets
 from lib.platforms.local.services import Services
@@ -52,8 +53,10 @@ class LocalPlatform:
         keys = Keys(self._folder / "keys", settings.env)
         secrets = Secrets(self._folder / "secrets", settings.secrets)
         self.runs = Runs(self._folder / "runs", self._store, blobs, self._computes)
-        self.models = Models(settings.release.model.name, self._store, blobs, self.runs)
-        self.images = Images(settings, lambda: self._containers)
+        self.images = Images(settings, blobs, lambda: self._containers)
+        name, keep = settings.release.model.name, settings.release.local.keep
+        retention = Retention(name, keep, self._store, blobs, self.images)
+        self.models = Models(name, self._store, blobs, self.runs, retention)
         self.services = Services(
             settings.root, self._folder / "services", self._store, keys, secrets, settings.release, self._replicas
         )
