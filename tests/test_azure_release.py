@@ -225,8 +225,8 @@ def test_a_release_that_is_killed_again_and_again_goes_on_where_it_stopped(azure
 
 def test_destroy_removes_what_was_made_with_any_letters_and_asks_for_production(azure_project: AzureProject) -> None:
     project = azure_project
-    project.edit(TOML, 'create = ["aks"]', 'create = ["aks"]\nowner = "Jürgen/Süd"\ntags = { "Straße" = "東京" }')
-    project.invoke("release", env={"USER": "jürgen", "LOGNAME": "jürgen"})
+    project.edit(TOML, 'create = ["aks"]', 'create = ["aks"]\nowner = "Łukasz/Süd"\ntags = { "Straße" = "東京" }')
+    project.invoke("release", env={"USER": "łukasz", "LOGNAME": "łukasz"})
     assert "there is no terminal to ask" in project.invoke("destroy", "--yes", expect=4)
     plan = project.invoke("destroy", "--yes", "--production")
     for thing in ("service diabetes:", "service diabetes-staging:", "image ", "model 1", "compute release-aks"):
