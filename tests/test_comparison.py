@@ -59,6 +59,14 @@ def test_modules_of_the_same_name_are_not_mixed_up(mine: Project, mse: float) ->
     assert verdict["production"] == pytest.approx(mse, abs=0.01)
 
 
+KNOWN = """
+names = [*(f"s{number}" for number in range(10)), "target"]
+with open("outputs/training_rows.csv", "w") as file:
+    for line in [names, *rows.tolist()]:
+        file.write(",".join(map(str, line)) + "\\n")
+"""
+
+
 @pytest.mark.parametrize(("setting", "held"), [("", True), ('incomparable = "promote"\n', False)])
 def test_models_that_cannot_be_scored_on_the_same_rows_are_incomparable(
     mine: Project, setting: str, held: bool
@@ -120,3 +128,15 @@ def test_rows_that_production_was_trained_on_are_left_out(project: Project) -> N
     verdict = record(project, "evaluation.json")["verdict"]
     assert verdict["outcome"] == "incomparable"
     assert re.search(r"only \d+ rows of the hold-out are new to both models: set gate.holdout", verdict["reasons"][0])
+
+    # Data that are no file of the settings: the script itself says what it was trained on, here with its own hold-out.
+    write(442)
+    project.edit(TOML, 'data = "rows.csv"', 'data = ""')
+    project.edit(TOML, "seed = 43", "seed = 42")
+    project.edit(TRAIN, "args.data, ", f"{str(project.root / 'rows.csv')!r}, ")
+    with (project.root / TRAIN).open("a") as script:
+        script.write(KNOWN)
+    assert "89 of 89 hold-out rows are left out" in project.invoke("evaluate")
+    run = record(project, "run_id.json")
+    assert "training-rows.bin" in run["outputs"]
+    assert "training_rows.csv" not in run["outputs"], "it may be large"

@@ -27,6 +27,11 @@ def write_training_rows(data: str, holdout: str, target: str, output: str) -> bo
     return True
 
 
+def write_known_rows(rows: str, target: str, output: str) -> None:
+    """Write the digests of the training rows that a script made known, in the form of a hold-out."""
+    Path(output).write_bytes(b"".join(sorted(set(_of_holdout(rows, target)))))
+
+
 def unseen(holdout: str, target: str, trained: list[str]) -> tuple[list[int], int]:
     """Return the indices of the hold-out rows that are in none of the files of training rows, and the number of all."""
     seen: set[bytes] = set()

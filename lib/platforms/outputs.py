@@ -13,6 +13,7 @@ MODEL = "model.joblib"
 MODELS = (MODEL, "model.pkl")
 MODEL_FOLDER = "model"
 HOLDOUTS = ("holdout.json", "holdout.csv", "holdout.parquet")
+TRAINING_ROWS = ("training_rows.json", "training_rows.csv", "training_rows.parquet")  # not kept, only their digests
 METRICS, DATA, SOURCE, SIGNATURE = "metrics.json", "data.json", "source.tar", "signature.json"
 ROWS = "training-rows.bin"  # the digests of the rows that the model was trained on, see lib.forks.rows
 OTHERS = (*HOLDOUTS, METRICS, DATA, SOURCE, SIGNATURE, ROWS)
@@ -38,7 +39,9 @@ def model_files(outputs: Iterable[str]) -> list[str]:
     files = sorted(outputs)
     if parts := [name for name in files if name.startswith(f"{MODEL_FOLDER}/")]:
         return parts
-    others = [name for name in files if name not in OTHERS and "/" not in name and not name.startswith(".")]
+    others = [
+        name for name in files if name not in (*OTHERS, *TRAINING_ROWS) and "/" not in name and not name.startswith(".")
+    ]
     usual = [name for name in MODELS if name in others]
     if not others:
         raise missing(MODEL)

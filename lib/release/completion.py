@@ -33,7 +33,9 @@ def complete(context: Context, inputs: Fingerprint, folder: Path) -> None:
         (folder / outputs.METRICS).write_text(json.dumps(metrics))
     if outputs.DATA not in files:
         (folder / outputs.DATA).write_text(json.dumps(_identity(context, inputs, holdout)))
-    if context.settings.data:
+    if known := next((name for name in outputs.TRAINING_ROWS if name in files), ""):
+        _write_known_rows(context, folder / known, folder / outputs.ROWS)
+    elif context.settings.data:
         _write_rows(context, context.settings.data, holdout, folder / outputs.ROWS)
     (folder / outputs.SOURCE).write_bytes(source.pack(context.settings.root))
 
@@ -63,6 +65,16 @@ def _write_rows(context: Context, data: Path, holdout: Path, path: Path) -> None
         context.forks.call(
             rows.write_training_rows, data=str(data), holdout=str(holdout), target=target, output=str(path)
         )
+
+
+def _write_known_rows(context: Context, known: Path, path: Path) -> None:
+    """Note the rows that the script says it was trained on. Raises ReleaseError if they cannot be read."""
+    target = context.settings.release.gate.target
+    try:
+        context.forks.call(rows.write_known_rows, rows=str(known), target=target, output=str(path))
+    except CallError as error:
+        reason = str(error).splitlines()[0].removeprefix("HoldoutError: ")
+        raise ReleaseError(f"outputs/{known.name} has no training rows in the form of a hold-out: {reason}") from None
 
 
 def _identity(context: Context, inputs: Fingerprint, holdout: Path) -> dict[str, str]:
