@@ -1,6 +1,7 @@
 """Releases in containers: real images, under Docker or Podman, asked over HTTP, updated under load, and killed."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -21,8 +22,8 @@ import requests
 
 from lib.errors import UnhealthyError
 from lib.platforms.base import ModelVersion, Resource
-from lib.platforms.local.containers.balancer import BALANCES
 from lib.platforms.local.containers.engine import REPLICA, SERVICE, WORKSPACE
+from lib.platforms.local.containers.haproxy import BALANCES, HOLDER, PLACE, own_address
 from lib.settings import AciContainer, ContainerSettings, LocalService, Service
 from tests.support import containers
 from tests.support.containers import Engine
@@ -334,14 +335,53 @@ class TestUpdating:
         assert len(lost) <= len(load.threads)
         assert not [answer for answer in lost if answer.startswith("status")]
 
-    def test_the_balancer_is_limited_and_cannot_write(
+    def test_a_balancer_may_be_killed_or_restarted(
+        self, ground: Ground, service: Service, client: Any, version_1: ModelVersion
+    ) -> None:
+        deployment = ground.deployment(service, version_1)
+        ground.platform.services.deploy(deployment)
+        version = str(version_1.version)
+        first, second = balancers(client, service)
+        with Load(url(service), keys(ground, service)[0], [deployment]) as load:
+            load.more()
+            kill(first)
+            eventually(lambda: restarted(first) and answers_itself(client, service, first), limit_s=60)
+            assert load.more(10) == {version}
+            # The other one answered meanwhile. A client may have lost what the first one had accepted, and what it sent
+            # while the first one was dying.
+            lost = [answer for answers in load.answers for answer in answers if answer != version]
+            assert len(lost) <= 2 * len(load.threads)
+            for balancer in (first, second):
+                balancer.restart()
+                eventually(functools.partial(answers_itself, client, service, balancer))
+            assert load.more(10) == {version}
+        assert [answer for answers in load.answers for answer in answers if answer != version] == lost
+
+    def test_the_balancers_are_limited_and_cannot_write(
         self, ground: Ground, service: Service, client: Any, version_1: ModelVersion
     ) -> None:
         ground.platform.services.deploy(ground.deployment(service, version_1))
-        (balancer,) = client.containers.list(filters={"label": [f"{BALANCES}={service.name}"]})
-        host = balancer.attrs["HostConfig"]
-        assert host["ReadonlyRootfs"]
-        assert 0 < host["Memory"] < 4 << 30
+        for balancer in balancers(client, service):
+            host = balancer.attrs["HostConfig"]
+            assert host["ReadonlyRootfs"]
+            assert 0 < host["Memory"] < 4 << 30
+
+
+def answers_itself(client: Any, service: Service, balancer: Any) -> bool:
+    """Return whether a balancer serves again: it says so on a port of its own."""
+    labels = [f"{BALANCES}={service.name}", f"{PLACE}={HOLDER}"]
+    (holder,) = client.containers.list(filters={"label": labels})
+    address = own_address(holder, balancer.labels[PLACE])
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(f"{address}/balancer", timeout=30).ok
+    return False
+
+
+def balancers(client: Any, service: Service) -> list[Any]:
+    found = client.containers.list(filters={"label": [f"{BALANCES}={service.name}"]})
+    by_place = {balancer.labels[PLACE]: balancer for balancer in found}
+    assert by_place.keys() == {"0", "1", HOLDER}
+    return [by_place["0"], by_place["1"]]
 
 
 def kill(container: Any) -> None:
@@ -412,17 +452,8 @@ class TestRelease:
         assert image.attrs["Config"]["User"] == "10001:10001"
         look = "import os; print(os.getuid(), sorted(os.listdir('/image')), os.path.exists('/wheels'))"
         said = client.containers.run(image.id, ["python3", "-c", look], remove=True).decode()
-        folders = ["Dockerfile", "conda_dependencies.yml", "drain.py", "entry.py"]
-        folders += [
-            "environment.Dockerfile",
-            "intact.py",
-            "model",
-            "packages",
-            "redaction.py",
-            "scoring_keys.py",
-            "serve.py",
-            "service",
-        ]
+        folders = ["Dockerfile", "conda_dependencies.yml", "drain.py", "entry.py", "environment.Dockerfile"]
+        folders += ["intact.py", "model", "packages", "redaction.py", "scoring_keys.py", "serve.py", "service"]
         assert said.strip() == f"10001 {folders} False"
 
     def test_a_replica_is_limited_and_can_do_and_be_reached_no_more_than_needed(
