@@ -70,6 +70,12 @@ def test_where_all_is_well_it_ends_with_0_and_says_what_it_looked_at(clone: Proj
         ("model/train.py", "def predict(", "def predict(:", "SyntaxError: invalid syntax"),
         ("model/train.py", '"--seed"', '"--start"', "model/train.py has no argument --seed, only --alpha, --data, "),
         (
+            "model/train.py",
+            'parser.add_argument("--alpha"',
+            'parser.add_argument("-r", "--rate", required=True); parser.add_argument("--alpha"',
+            "model/train.py, line 84: --rate is required, and no setting gives it: add it to [train.parameters]",
+        ),
+        (
             TOML,
             'holdout = ""',
             'holdout = "no.csv"',

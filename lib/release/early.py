@@ -8,7 +8,7 @@ from pathlib import Path
 from lib.files import source_files
 from lib.forks import holdout, owner
 from lib.platforms.base import Finding
-from lib.release.arguments import declared
+from lib.release.arguments import declared, required
 from lib.settings import Settings
 from lib.settings.metrics import direction_of
 
@@ -88,16 +88,29 @@ def _entry_points(root: Path) -> Iterator[Finding]:
 def _arguments(values: Settings) -> Iterator[Finding]:
     """Check that the script declares each parameter, if it declares any."""
     known = declared(values.root / "model")
+    names = [*values.release.train.parameters, *(["data"] if values.release.train.data else [])]
+    yield from _required(values.root, names)
     text = "".join(path.read_text(errors="replace") for path in _scripts(values.root) if path.parent.name == "model")
     if not known or "parse_known_args" in text:
         return
-    names = [*values.release.train.parameters, *(["data"] if values.release.train.data else [])]
     for name in names:
         forms = (f"--{name}", f"--{name.replace('_', '-')}")
         if not any(option.startswith(form) for option in known for form in forms):
             setting = "train.data" if name == "data" else f"train.parameters.{name}"
             fix = f"{TRAIN} has no argument --{name}, only {', '.join(sorted(known))}"
             yield Finding(what=f"{TOML}: {setting}", fix=fix)
+
+
+def _required(root: Path, settings: list[str]) -> Iterator[Finding]:
+    """Check that the settings give each argument that the script requires."""
+    given = tuple({form for name in settings for form in (f"--{name}", f"--{name.replace('_', '-')}")})
+    for names, line in required(root / TRAIN).items():
+        if not names[0].startswith("-"):
+            fix = f"{names[0]} has no name with dashes, so no setting can give it: call it --{names[0]}"
+            yield Finding(what=f"{TRAIN}, line {line}", fix=fix)
+        elif not any(name.startswith(given) for name in names):  # argparse accepts the beginning of a name
+            fix = f"{names[-1]} is required, and no setting gives it: add it to [train.parameters]"
+            yield Finding(what=f"{TRAIN}, line {line}", fix=fix)
 
 
 def _gate(values: Settings) -> Iterator[Finding]:
