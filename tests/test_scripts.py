@@ -165,11 +165,12 @@ def test_an_own_scorer_loads_a_model_whose_class_is_in_a_module_beside_the_scrip
     with changed(usual, "service/score.py", None, OWN_SCORER):
         usual.invoke("image")
         assert record(usual, "image.json")["form"]["response"] == "PREDICTIONS"
+        version = str(record(usual, "model.json")["version"])
         columns = "sepal length,sepal width,petal length,petal width"
         (usual.root / "rows.csv").write_text(f"{columns}\n5.1,3.5,1.4,0.2\n")
-        assert usual.invoke("score", "rows.csv", "--model", "1").strip() == "[0]"
+        assert usual.invoke("score", "rows.csv", "--model", version).strip() == "[0]"
         (usual.root / "rows.csv").write_text(f"{columns}\n5.1,3.5,1.4,0.2\n500,3.5,1.4,0.2\n")
-        found = error(usual, "score", "rows.csv", "--model", "1", expect=1)
+        found = error(usual, "score", "rows.csv", "--model", version, expect=1)
         assert "predicts null for row 1, which is not a finite number" in found
 
 
