@@ -165,8 +165,8 @@ def status(_: Invoke, format: str = "table") -> None:
         print(write(graph.status(context)))
         if format == "table":
             print(f"\n{tables.workspace_line(context.settings)}")
-        if data_version.is_unknown(context.settings):
-            print("train: data unknown to freshness: set train.data or train.data_version", file=sys.stderr)
+            if data_version.is_unknown(context.settings):
+                print("Data unknown to freshness: set train.data or train.data_version")
         for line in production.strangers(context):
             print(line, file=sys.stderr)
         if trouble := production.trouble(context):

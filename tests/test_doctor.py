@@ -155,7 +155,7 @@ def test_all_comes_at_once_for_people_too(clone: Project) -> None:
     ):
         told = clone.invoke("doctor", expect=2)
     assert "fix   service/score.py: it must define init" in told
-    assert "fix   settings: config/release.toml, line 25: gate.flor is unknown: did you mean floor?" in told
+    assert "fix   settings: config/release.toml, line 26: gate.flor is unknown: did you mean floor?" in told
     assert told.rstrip().endswith("2 to fix")
 
 

@@ -32,7 +32,9 @@ def status_table(states: list[State]) -> str:
 def workspace_line(settings: Settings) -> str:
     """Return how much of the disk the workspace takes; models' environments are in a place of their own."""
     size = disk_usage(settings.folder, without=("environments", "wheels"))
-    return f"Workspace {settings.folder}: {size / MEGABYTE:.1f} MB, without environments"
+    folder = settings.folder
+    name = folder.relative_to(settings.root) if folder.is_relative_to(settings.root) else folder
+    return f"Workspace: {size / MEGABYTE:.1f} MB in {name}, without environments"
 
 
 def status_json(states: list[State]) -> str:
