@@ -328,7 +328,7 @@ def test_a_service_that_goes_wrong_after_it_took_over_is_rolled_back(project: Pr
     project.invoke("release")
     image = record(project, "image.json")["digest"]
     score = (project.root / "service/score.py").read_text()
-    score = score.replace("def init()", "def start()").replace("model.predict(rows)}", "spoiled(model.predict(rows))}")
+    score = score.replace("def init()", "def start()").replace("model.predict(rows)", "spoiled(model.predict(rows))")
     spoiled = GOES_WRONG.format(loads=str(project.root / "loads"), answers=str(project.root / "answers"))
     with changed(project, "service/score.py", None, score + spoiled):
         found = error(project, "release", expect=5)
