@@ -269,6 +269,20 @@ def test_a_cluster_that_is_never_ready_is_waited_for_within_a_limit(project: Azu
     assert len(made(project)) == 1
 
 
+def test_a_secret_reaches_a_script_on_this_machine_and_does_not_travel(project: AzureProject) -> None:
+    project.edit(TOML, "[train]\n", '[train]\nsecrets = ["DB_PASSWORD"]\n')
+    project.edit(
+        "model/train.py", FIT, '    import os\n    print("its secret", os.environ["DB_PASSWORD"][::-1])\n' + FIT
+    )
+    password = {"DB_PASSWORD": "a-long-secret"}
+    assert "| its secret terces-gnol-a" in project.invoke("train", "--on", "local", env=password)
+    told = error(project, "train", "--on", "cluster", "--force", expect=1, env=password)
+    assert "cannot be sent to cluster: Azure ML would show DB_PASSWORD in the run" in told
+    assert [
+        path for path in project.azure.folder.rglob("*") if path.is_file() and b"a-long-secret" in path.read_bytes()
+    ] == []
+
+
 def test_a_run_that_fails_is_shown_with_the_end_of_its_log(project: AzureProject, sdk: Sdk) -> None:
     on_cluster(project)
     project.edit("model/train.py", FIT, '    print("before it")\n    raise ValueError("no good data")\n' + FIT)

@@ -31,13 +31,22 @@ DATA_FOLDER = "data"  # the folder of a run's snapshot that holds the training f
 def submit(
     connection: Connection, settings: Settings, history: History, environment: ModelEnvironment, job: Job
 ) -> AzureRun:
-    """Submit a snapshot of model/ to the job's compute."""
+    """Submit a snapshot of model/ to the job's compute.
+
+    Raises ReleaseError if secrets of train.py would have to travel: Azure ML v1 would keep them in the run.
+    """
+    here = job.compute in ("local", "env")
+    if job.secrets and not here:
+        raise ReleaseError(
+            f"train.secrets cannot be sent to {job.compute}: Azure ML would show {', '.join(job.secrets)} in the run\n"
+            "Put them into the workspace's Key Vault, where train.py reads them: "
+            "azureml.core.Run.get_context().get_secret(NAME)"
+        )
     workspace = connection.get_or_create()
     conda_file = settings.root / "config/conda_dependencies.yml"
     name = settings.release.model.name
     specification = environments.for_training(name, conda_file, job.compute, environment)
     registered = environments.registered(workspace, specification)
-    here = job.compute in ("local", "env")
     target: Any = "local" if here else computes.training_target(workspace, settings, job.compute)
     place = Place(
         compute=job.compute,
@@ -47,7 +56,11 @@ def submit(
     )
     tags = {"fingerprint": job.fingerprint, "commit": job.commit, "place": msgspec.json.encode(place).decode()}
     upload = None if here else job.data
-    with _snapshot(settings.root / "model", upload) as folder, _without_secrets(), translated("submitting the run"):
+    with (
+        _snapshot(settings.root / "model", upload) as folder,
+        _own_secrets(settings, job),
+        translated("submitting the run"),
+    ):
         configuration = ScriptRunConfig(
             source_directory=str(folder),
             script="train.py",
@@ -99,10 +112,14 @@ def _snapshot(folder: Path, data: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _without_secrets() -> Iterator[None]:
-    """Hide secrets from the processes that the SDK starts on this machine."""
-    hidden = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+def _own_secrets(settings: Settings, job: Job) -> Iterator[None]:
+    """Let the processes that the SDK starts on this machine find the secrets of train.py, and no others."""
+    others = {name: os.environ.pop(name) for name in {*SECRETS, *settings.secrets} if name in os.environ}
+    own = {name: secret.reveal() for name, secret in job.secrets.items()}
+    os.environ |= own
     try:
         yield
     finally:
-        os.environ |= hidden
+        for name in own:
+            del os.environ[name]
+        os.environ |= others
