@@ -301,3 +301,27 @@ def test_data_that_are_no_file_have_a_version(usual: Project) -> None:
         assert states(usual)["train"] == "stale"
         usual.invoke("train", env={"GITHUB_RUN_ID": "7"})
         assert "fresh" in usual.invoke("evaluate", "--only", env={"GITHUB_RUN_ID": "7"})
+
+
+# MLflow itself; and what azureml-core's Run.log prints for a run outside of Azure.
+LOGS = """
+import mlflow
+mlflow.log_metrics({"loss": 0.9, "val/loss": 0.7}, step=0)
+mlflow.log_metric("loss", 0.5, step=1)
+mlflow.log_metric("undefined", float("nan"))
+print("Attempted to log scalar metric leaves:\\n12")
+"""
+
+
+@pytest.mark.slow
+def test_what_a_script_logs_with_mlflow_or_run_log_is_among_its_metrics(usual: Project) -> None:
+    name = "config/conda_dependencies.yml"
+    with (
+        changed(usual, name, "      - joblib", "      - mlflow-skinny==3.17.2\n      - joblib"),
+        changed(usual, "model/train.py", None, USUAL + LOGS),
+    ):
+        usual.invoke("train")
+    run = record(usual, "run_id.json")
+    assert run["metrics"].pop("f1_macro") > 0.8
+    assert run["metrics"] == {"loss": 0.5, "val/loss": 0.7, "leaves": 12}
+    assert not [output for output in run["outputs"] if "mlruns" in output]

@@ -42,7 +42,8 @@ class Job(Plain, frozen=True):
     """A training run to start. Its fingerprint finds it again. `data` is a file on this machine to train on.
 
     `options` has the names of parameters that model/train.py spells in another way. `complete` is called with the
-    folder of the outputs: it checks them and writes those that the script may leave out. It raises ReleaseError.
+    folder of the outputs and the metrics that the script has logged: it checks the outputs, and writes those that the
+    script may leave out. It raises ReleaseError.
     `secrets` are variables for the script alone; `redact` takes them out of a line that it prints.
     """
 
@@ -54,7 +55,7 @@ class Job(Plain, frozen=True):
     timeout_s: float
     data: Path | None = None
     options: dict[str, str] = {}
-    complete: Callable[[Path], None] = lambda _outputs: None
+    complete: Callable[[Path, dict[str, float]], None] = lambda _outputs, _logged: None
     secrets: dict[str, Secret] = {}
     redact: Callable[[str], str] = str
 

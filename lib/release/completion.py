@@ -14,8 +14,10 @@ from lib.release.fingerprints import FILE, Fingerprint
 from lib.release.steps.step import Context, frozen_holdout
 
 
-def complete(context: Context, inputs: Fingerprint, folder: Path) -> None:
+def complete(context: Context, inputs: Fingerprint, folder: Path, logged: dict[str, float]) -> None:
     """Check the outputs in a folder, and add metrics.json, data.json, signature.json and the code.
+
+    metrics.json, if the script has not written it, has the metrics that it has `logged`, and the gate's own.
 
     Raises ReleaseError if an output is missing, or if the model cannot be used.
     """
@@ -30,7 +32,7 @@ def complete(context: Context, inputs: Fingerprint, folder: Path) -> None:
         outputs.read_metrics(folder / outputs.METRICS)
     metrics = _try(context, model, holdout, folder / outputs.SIGNATURE, with_metrics=not has_metrics)
     if not has_metrics:
-        (folder / outputs.METRICS).write_text(json.dumps(metrics))
+        (folder / outputs.METRICS).write_text(json.dumps(logged | metrics))
     if outputs.DATA not in files:
         (folder / outputs.DATA).write_text(json.dumps(_identity(context, inputs, holdout)))
     if known := next((name for name in outputs.TRAINING_ROWS if name in files), ""):

@@ -26,7 +26,7 @@ def collect(run: AzureRun, job: Job, blobs: Blobs) -> tuple[dict[str, str], dict
         try:
             for name in {*model_files(there), *OTHERS} & {*there}:
                 download(run, name, folder / name)
-            job.complete(folder)
+            job.complete(folder, _logged(run))
             outputs = kept(names(folder))
         except ReleaseError as error:
             reason = str(error).splitlines()[0]
@@ -36,6 +36,13 @@ def collect(run: AzureRun, job: Job, blobs: Blobs) -> tuple[dict[str, str], dict
             path = str(folder / name)
             retrying(f"{name} of run {run.id}", lambda name=name, path=path: run.upload_file(OUTPUTS + name, path))  # type: ignore[misc]
         return blobs.add_all(folder, outputs), read_metrics(folder / "metrics.json")
+
+
+def _logged(run: AzureRun) -> dict[str, float]:
+    """Return the last number of each metric that the script has logged."""
+    history = retrying("the run's metrics", run.get_metrics)
+    values = {name: value[-1] if isinstance(value, list) and value else value for name, value in history.items()}
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
 def log_metrics(run: AzureRun, metrics: dict[str, float]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from lib.clock import now
 from lib.errors import ReleaseError
+from lib.platforms import logged_metrics
 from lib.platforms.base import Job, Place, Run, Tell
 from lib.platforms.blobs import Blobs
 from lib.platforms.local.computes import Computes
@@ -96,7 +97,7 @@ class Runs:
 
     def _collect(self, outputs: Path, job: Job) -> tuple[dict[str, float], dict[str, str]]:
         """Complete a run's outputs, keep them as blobs, and return its metrics and the outputs' digests."""
-        job.complete(outputs)
+        job.complete(outputs, logged_metrics.take(outputs, outputs.parent / "log.txt"))
         digests = self._blobs.add_all(outputs, kept(names(outputs)))
         metrics = read_metrics(outputs / "metrics.json")
         shutil.rmtree(outputs)

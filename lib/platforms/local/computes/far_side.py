@@ -100,11 +100,11 @@ class FarSide:
         build_limit_s: float,
         train: list[str],
         limit_s: float,
-        secrets: dict[str, str],
+        variables: dict[str, str],
     ) -> None:
         """Receive the files, build the environment, train, and send the outputs.
 
-        `data` is a path below the folder; the argument of that name becomes an absolute path. `secrets` are variables
+        `data` is a path below the folder; the argument of that name becomes an absolute path. `variables` are
         for the training alone.
         """
         self.say(has_data=(self.folder / data).is_file())
@@ -124,7 +124,7 @@ class FarSide:
             self.say(python=json.loads((place / "environment.json").read_text())["python"])
             arguments = [str(self.folder / data) if data and part == data else part for part in train]
             python = str(place / "bin" / "python")
-            if self.execute("trained", limit_s, python, "-u", "-c", LEASED, "train.py", *arguments, **secrets):
+            if self.execute("trained", limit_s, python, "-u", "-c", LEASED, "train.py", *arguments, **variables):
                 self.send_outputs(self.run / "model/outputs")
 
     def do_look(self, source: str, requirements: str, limit_s: float) -> dict[str, Any] | None:

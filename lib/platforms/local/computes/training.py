@@ -5,6 +5,7 @@ from pathlib import Path
 from lib.environment import leased
 from lib.environment.leased import Ended
 from lib.errors import ReleaseError
+from lib.platforms import logged_metrics
 from lib.platforms.base import Job, Tell
 
 
@@ -14,7 +15,7 @@ def train(job: Job, folder: Path, tell: Tell, python: str, env: dict[str, str]) 
     Raises ReleaseError with the last line of the log if the script fails or takes longer than the limit.
     """
     log, script, arguments = folder / "log.txt", folder / "train.py", job.arguments(job.data)
-    variables = env | {name: secret.reveal() for name, secret in job.secrets.items()}
+    variables = logged_metrics.VARIABLES | env | {name: secret.reveal() for name, secret in job.secrets.items()}
     with leased.logged(log, tell, job.redact) as report:
         ended = leased.run(python, script, arguments, folder, variables, job.timeout_s, report)
     check(script.name, ended, job.timeout_s, log)

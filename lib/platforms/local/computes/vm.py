@@ -8,6 +8,7 @@ from lib.environment import building
 from lib.environment.leased import logged
 from lib.errors import RefusedError, ReleaseError
 from lib.files import digest_file, source_files
+from lib.platforms import logged_metrics
 from lib.platforms.base import Ask, Job, Place, Tell
 from lib.platforms.local.computes import environments, ssh
 from lib.platforms.local.computes.environments import BUILD_TIMEOUT_S, Requirements
@@ -34,7 +35,7 @@ def train(root: Path, env: Env, workspace: str, job: Job, folder: Path, tell: Te
         "data": data,
         "train": job.arguments(data or None),
         "limit_s": job.timeout_s,
-        "secrets": {name: secret.reveal() for name, secret in job.secrets.items()},
+        "variables": logged_metrics.VARIABLES | {name: secret.reveal() for name, secret in job.secrets.items()},
     }
     request |= {"environment": requirements.digest, "requirements": requirements.json, "build_limit_s": BUILD_TIMEOUT_S}
     log = folder / "log.txt"
