@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Relative, because images of models without a service/score.py have these files in a package of their own.
+# Relative, because images of models without a service/score.py have these files in a separate package.
 from . import metrics, table
 from .holdout import Row
 

@@ -1,6 +1,6 @@
 """Read the rows in the body of a request, and check them by the signature. The error names the row and the column.
 
-This file goes into images without a service/score.py of their own. It imports the standard library only.
+This file goes into images of models without a service/score.py. It imports the standard library only.
 """
 
 import json

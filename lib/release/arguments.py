@@ -1,4 +1,4 @@
-"""The arguments that the scripts in model/ accept, as far as their calls of add_argument say so."""
+"""The arguments that the scripts in model/ accept, according to their calls of add_argument."""
 
 import ast
 import contextlib

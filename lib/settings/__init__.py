@@ -55,7 +55,7 @@ IDENTITY = ("MODEL_NAME", "MODEL_VERSION", "IMAGE_DIGEST", "REQUEST_BYTES", "SCO
 
 
 class Settings(Struct, frozen=True):
-    """All settings of a release. `secrets` are those of the owner's scripts, as far as they are set."""
+    """All settings of a release. `secrets` are those of the owner's scripts that are set."""
 
     root: Path
     workspace: Workspace
@@ -94,7 +94,7 @@ class Settings(Struct, frozen=True):
         return Redactor(secret.reveal() for secret in [*own, *self.secrets.values()])(text)
 
     def secrets_of(self, names: list[str]) -> dict[str, Secret]:
-        """Return some of the secrets, as far as they are set."""
+        """Return those of some secrets that are set."""
         return {name: self.secrets[name] for name in names if name in self.secrets}
 
     @property

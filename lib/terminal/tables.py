@@ -30,7 +30,7 @@ def status_table(states: list[State]) -> str:
 
 
 def workspace_line(settings: Settings) -> str:
-    """Return how much of the disk the workspace takes; models' environments are in a place of their own."""
+    """Return how much of the disk the workspace takes; models' environments are counted separately."""
     size = disk_usage(settings.folder, without=("environments", "wheels"))
     folder = settings.folder
     name = folder.relative_to(settings.root) if folder.is_relative_to(settings.root) else folder

@@ -17,7 +17,7 @@ PLACE = "invoke-release.place"
 PLACES = ("0", "1")
 HOLDER = "port"
 PORT = 8080
-OWN_PORT = "OWN_PORT"  # the variable with a balancer's own port, where it says which configuration it uses
+OWN_PORT = "OWN_PORT"  # the variable with a balancer's own port: asked there, it names the configuration that it uses
 CONFIGURATION = "haproxy.cfg"
 MOUNTED = "/balancer"
 HOLD = ["sleep", "infinity"]
@@ -46,7 +46,7 @@ class Pair(NamedTuple):
 
     @contextlib.contextmanager
     def created(self, holder: Any, places: Iterable[str]) -> Iterator[Any]:
-        """Start the missing containers, and yield the one that holds the port. Removes them again after an error."""
+        """Start the missing containers, and yield the holder of the port. Removes them again after an error."""
         containers: list[Any] = []
         try:
             if holder is None:
@@ -122,13 +122,13 @@ def running(containers: list[Any], service: Service) -> tuple[Any, dict[str, Any
 
 
 def own_address(holder: Any, place: str) -> str:
-    """Return where a balancer says which configuration it uses."""
+    """Return the address at which a balancer names the configuration that it uses."""
     (published, *_) = holder.ports[f"{_own_port(place)}/tcp"]
     return f"http://127.0.0.1:{published['HostPort']}"
 
 
 def discard(containers: list[Any]) -> None:
-    """Remove containers: balancers first, because they need the network of the one that holds the port."""
+    """Remove containers: balancers first, because they need the network of the holder of the port."""
     for container in sorted(containers, key=lambda each: each.labels.get(PLACE) == HOLDER):
         with explained("removing a load balancer"), contextlib.suppress(docker.errors.NotFound):
             container.remove(v=True, force=True)

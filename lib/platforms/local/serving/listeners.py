@@ -51,7 +51,7 @@ def is_busy(port: int) -> bool:
 
 
 def is_redirected(port: int) -> bool:
-    """Return whether a rule of the firewall sends connections to a port elsewhere, where nothing answers.
+    """Return whether a rule of the firewall sends connections to a port elsewhere, and nothing answers.
 
     A container engine that was killed leaves such rules behind.
     """
