@@ -25,9 +25,8 @@ ROWS = [{"age": 30, "city": "Rome"}, {"age": None, "city": None}]
 
 
 def parquet(path: Path) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow = pytest.importorskip("pyarrow", reason="no package of this tool brings it on Python 3.13")
+    pytest.importorskip("pyarrow.parquet")
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(RECORDS), path)
 
 

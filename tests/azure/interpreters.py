@@ -72,7 +72,9 @@ def interpreter(conda: dict[str, Any], folder: Path) -> tuple[str, list[str]]:
     log += [f"{sys.executable} lacks {one}" for one in missing] + [f"Making {place}"]
     with lock:
         if not (place / "made").exists():
-            log += run("venv", "--clear", "--python", python or sys.executable, str(place))
+            # uv would look for this one on the PATH, where another program may have its name.
+            is_this = python in ("", ".".join(map(str, sys.version_info[:2])))
+            log += run("venv", "--clear", "--python", sys.executable if is_this else python, str(place))
             log += run("pip", "install", "--python", str(place / "bin" / "python"), *packages)
             (place / "made").touch()
     return str(place / "bin" / "python"), log
