@@ -115,13 +115,14 @@ def open_context(
         stack.callback(platform.close)
         if locked_by:
             stack.enter_context(platform.locked(locked_by))
-        stack.enter_context(_redacting_errors(loaded.redact))
+        redact = loaded.redact
+        stack.enter_context(_redacting_errors(redact))
         yield Context(
             loaded,
             platform,
             Records(loaded.records),
             forks,
-            lambda line: tell(loaded.redact(line)),
+            lambda line: tell(redact(line)),
             prompts.ask,
             dirty,
         )

@@ -88,10 +88,11 @@ class Settings(Struct, frozen=True):
         """The names of all variables that only one script or none receives."""
         return {*SECRETS, *_declared(self.release)}
 
-    def redact(self, text: str) -> str:
-        """Return a text without the values of secrets."""
+    @property
+    def redact(self) -> Redactor:
+        """A function that takes the values of secrets out of a text. Keep it: each new one prepares all their forms."""
         own = [value for value in msgspec.structs.astuple(self.env) if isinstance(value, Secret)]
-        return Redactor(secret.reveal() for secret in [*own, *self.secrets.values()])(text)
+        return Redactor(secret.reveal() for secret in [*own, *self.secrets.values()])
 
     def secrets_of(self, names: list[str]) -> dict[str, Secret]:
         """Return those of some secrets that are set."""
