@@ -50,6 +50,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         project.invoke("destroy", "--kind", "service", "--yes", "--production")
 
 
+@pytest.fixture(scope="module")
+def said(project: Project) -> str:
+    """Release the project, and give what that printed."""
+    set_secrets(project, DB_PASSWORD=PASSWORD, API_TOKEN=TOKEN)
+    # As a person has them who exports them: no process may inherit them.
+    return project.invoke("release", env={"DB_PASSWORD": PASSWORD, "API_TOKEN": TOKEN})
+
+
+@pytest.fixture
+def released(project: Project, said: str) -> Project:
+    """Give the project after its release."""
+    assert said
+    return project
+
+
 def set_secrets(project: Project, **values: str) -> None:
     (project.root / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in values.items()))
     (project.root / ".env").chmod(0o600)
@@ -71,10 +86,7 @@ def test_a_secret_that_is_not_set_is_reported_before_the_training(project: Proje
     assert not list(project.root.glob(".workspace/runs/*"))
 
 
-def test_each_secret_reaches_one_script_and_is_written_nowhere(project: Project) -> None:
-    set_secrets(project, DB_PASSWORD=PASSWORD, API_TOKEN=TOKEN)
-    # As a person has them who exports them: no process may inherit them.
-    said = project.invoke("release", env={"DB_PASSWORD": PASSWORD, "API_TOKEN": TOKEN})
+def test_each_secret_reaches_one_script_and_is_written_nowhere(project: Project, said: str) -> None:
     training, services = logs(project, "runs/*/log.txt"), logs(project, "services/*/*/log.txt")
     evaluation = (project.root / "artifacts/local/interpreter.log").read_text()
     assert f"model DB_PASSWORD is {short(PASSWORD)}" in training
@@ -96,42 +108,42 @@ def test_each_secret_reaches_one_script_and_is_written_nowhere(project: Project)
     assert set(states(project).values()) == {"fresh"}
 
 
-def test_a_changed_variable_and_a_changed_secret_make_only_their_services_stale(project: Project) -> None:
-    text = (project.root / TOML).read_text()
+def test_a_changed_variable_and_a_changed_secret_make_only_their_services_stale(released: Project) -> None:
+    text = (released.root / TOML).read_text()
     head, _, tail = text.rpartition('"hello"')
-    with changed(project, TOML, None, f'{head}"good day"{tail}'):
-        stale = told(project)
+    with changed(released, TOML, None, f'{head}"good day"{tail}'):
+        stale = told(released)
         assert [stale[step]["state"] for step in ("train", "image", "aci", "aks")] == ["fresh"] * 3 + ["stale"]
         assert "services.aks.env changed" in stale["aks"]["because"]
-        project.invoke("release")
-        assert f"service GREETING is {short('good day')}" in logs(project, "services/diabetes/*/log.txt")
-        set_secrets(project, DB_PASSWORD="another password", API_TOKEN=NEW_TOKEN)
-        stale = told(project)
+        released.invoke("release")
+        assert f"service GREETING is {short('good day')}" in logs(released, "services/diabetes/*/log.txt")
+        set_secrets(released, DB_PASSWORD="another password", API_TOKEN=NEW_TOKEN)
+        stale = told(released)
         assert [stale[step]["state"] for step in ("train", "image", "aci")] == ["fresh"] * 2 + ["stale"]
         assert "its secrets have changed" in stale["aci"]["because"]
-        before = record(project, "aci_webservice.json")["inputs"]
-        project.invoke("release")
-        assert record(project, "aci_webservice.json")["inputs"] == before
-        assert f"service API_TOKEN is {short(NEW_TOKEN)}" in logs(project, "services/diabetes/*/log.txt")
-        assert [path.read_text() for path in project.root.rglob("API_TOKEN")] == [NEW_TOKEN] * 2
+        before = record(released, "aci_webservice.json")["inputs"]
+        released.invoke("release")
+        assert record(released, "aci_webservice.json")["inputs"] == before
+        assert f"service API_TOKEN is {short(NEW_TOKEN)}" in logs(released, "services/diabetes/*/log.txt")
+        assert [path.read_text() for path in released.root.rglob("API_TOKEN")] == [NEW_TOKEN] * 2
 
 
-def test_services_start_again_with_their_secrets_and_stopped_ones_leave_none(project: Project) -> None:
-    project.invoke("stop", "--yes")
-    assert not list(project.root.rglob("API_TOKEN"))
-    assert "serves version 1" in project.invoke("start")
-    (project.root / ".env").write_text("")
-    project.invoke("stop", "--yes")
-    assert "diabetes-staging needs API_TOKEN" in error(project, "start", "--service", "aci", expect=2)
-    set_secrets(project, DB_PASSWORD=PASSWORD, API_TOKEN=TOKEN)
+def test_services_start_again_with_their_secrets_and_stopped_ones_leave_none(released: Project) -> None:
+    released.invoke("stop", "--yes")
+    assert not list(released.root.rglob("API_TOKEN"))
+    assert "serves version 1" in released.invoke("start")
+    (released.root / ".env").write_text("")
+    released.invoke("stop", "--yes")
+    assert "diabetes-staging needs API_TOKEN" in error(released, "start", "--service", "aci", expect=2)
+    set_secrets(released, DB_PASSWORD=PASSWORD, API_TOKEN=TOKEN)
 
 
-def test_an_error_that_shows_a_secret_is_redacted(project: Project) -> None:
+def test_an_error_that_shows_a_secret_is_redacted(released: Project) -> None:
     wrong = "import os\nraise SystemExit('no login: postgres://me:' + os.environ['DB_PASSWORD'] + '@db')\n"
-    with changed(project, "model/train.py", None, wrong):
-        assert "postgres://me:***@db" in error(project, "train", expect=1)
+    with changed(released, "model/train.py", None, wrong):
+        assert "postgres://me:***@db" in error(released, "train", expect=1)
         assert (
-            "postgres://me:***@db" in json.loads((project.root / "artifacts/local/failed.json").read_text())["message"]
+            "postgres://me:***@db" in json.loads((released.root / "artifacts/local/failed.json").read_text())["message"]
         )
 
 
