@@ -6,6 +6,7 @@ set -euo pipefail
 packages=(
     podman runc netavark aardvark-dns iptables  # containers where no Docker answers, their base, a registry: tests/test_containers.py
     mmdebstrap docker-registry
+    iproute2  # a network of its own: tests/test_strangers.py
     systemd  # systemd-analyze looks at the unit: tests/test_start.py
     openssh-server openssh-client  # a machine to train on: tests/test_vm.py
 )

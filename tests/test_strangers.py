@@ -1,6 +1,7 @@
 """Somebody else on a service's port: doctor names it, status shows it, and stop ends it only if it is this clone's."""
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machine import needed
 from tests.support.project import Project, changed, clean_environment, eventually, processes, served, server
 
 pytestmark = [
@@ -107,16 +109,11 @@ exec "$@"
 REDIRECTED = ("unshare", "--net", "sh", "-c", REDIRECTING, "sh")
 
 
-def redirects() -> bool:
-    """Return whether this user may make such a network: root, with a firewall."""
-    try:
-        return not subprocess.run([*REDIRECTED, "true"], check=False, capture_output=True).returncode
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not redirects(), reason="needs root, unshare and iptables")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a network of its own")
 def test_a_port_that_is_redirected_by_the_firewall_is_named_and_others_are_taken(project: Project) -> None:
+    for program in ("unshare", "ip", "iptables"):
+        needed(program)
+
     def invoke(task: str) -> "subprocess.CompletedProcess[str]":
         command = [*REDIRECTED, sys.executable, "-m", "invoke", task]
         environment = clean_environment()
