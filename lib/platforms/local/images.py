@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import ReleaseError
-from lib.files import digest_file
 from lib.image.intact import MANIFEST, file_digests
 from lib.platforms.base import Build, Tell
 from lib.platforms.blobs import Blobs, share
@@ -43,14 +42,15 @@ class Images:
             # Renamed when complete, so an interrupted build leaves no bundle; the next build removes what it left.
             aside = self.folder / ".aside"
             shutil.rmtree(aside, ignore_errors=True)
-            for name in [MANIFEST, *file_digests(build.folder)]:
-                self._copy(build.folder / name, aside / name)
+            for name, sha256 in file_digests(build.folder).items():
+                self._copy(build.folder / name, aside / name, sha256)
+            shutil.copy(build.folder / MANIFEST, aside / MANIFEST)
             aside.rename(bundle)
         return self._containers().images.build(build, tell) if self._settings.containers else str(bundle)
 
-    def _copy(self, path: Path, copy: Path) -> None:
+    def _copy(self, path: Path, copy: Path, sha256: str) -> None:
         """Copy a file of an image. A model is stored already, and takes no more space."""
-        stored = self._blobs.place(digest_file(path))
+        stored = self._blobs.place(sha256)
         if stored.exists():
             share(stored, copy)
         else:
