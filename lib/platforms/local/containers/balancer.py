@@ -20,7 +20,7 @@ from lib import files
 from lib.errors import ReleaseError
 from lib.platforms.local.containers import haproxy
 from lib.platforms.local.containers.engine import Engine, explained
-from lib.platforms.local.containers.haproxy import BALANCES, CONFIGURATION, PLACES
+from lib.platforms.local.containers.haproxy import BALANCES, CONFIGURATION, PLACE, PLACES
 from lib.platforms.local.containers.images import pull
 from lib.settings import Limits, Service
 from lib.webservice import Client
@@ -65,8 +65,8 @@ class Balancer:
         mark = uuid.uuid4().hex
         folder = self._folder / service.name
         files.write(folder / CANDIDATE, _configure(mark, upstreams, self._request_bytes).encode())
-        for balancer in list(balancers.values())[:1]:
-            _check(balancer)
+        if balancers:
+            _check(next(iter(balancers.values())))
         (folder / CANDIDATE).replace(folder / CONFIGURATION)
         others = [each for each in containers if each not in (holder, *balancers.values())]
         _reload(balancers)
@@ -74,8 +74,23 @@ class Balancer:
         pair = haproxy.Pair(self._engine, self._image, self._request_bytes, service, folder)
         with pair.created(holder, missing) as holder:
             for place in PLACES:
-                _wait(holder, place, service, mark)
+                self._wait(holder, place, service, mark)
         haproxy.discard(others)  # what has ended, and what listens on the port that the service had before
+
+    def _wait(self, holder: Any, place: str, service: Service, mark: str) -> None:
+        """Wait until a balancer uses its new configuration. Raises ReleaseError if it does not."""
+        end = time.monotonic() + READY_LIMIT_S
+        address = haproxy.own_address(holder, place)
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                answer = Client(f"{address}/balancer", None).ask(method="GET")
+                if answer.content == mark.encode():
+                    return
+            time.sleep(POLL_S)
+        raise ReleaseError(
+            f"the load balancer of {service.name} does not answer within {READY_LIMIT_S:g} s: "
+            f"{haproxy.last_line(self._engine.containers(**{BALANCES: service.name, PLACE: place}))}"
+        )
 
     def remove(self, service: str) -> None:
         """Remove a service's balancers, if there are any."""
@@ -115,16 +130,3 @@ def _reload(balancers: dict[str, Any]) -> None:
         # One that dies meanwhile reads it when the engine starts it again.
         with contextlib.suppress(ReleaseError), explained("updating the load balancer"):
             balancer.kill(signal="USR2")  # HAProxy's signal to reload
-
-
-def _wait(holder: Any, place: str, service: Service, mark: str) -> None:
-    """Wait until a balancer uses its new configuration. Raises ReleaseError if it does not."""
-    end = time.monotonic() + READY_LIMIT_S
-    address = haproxy.own_address(holder, place)
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            answer = Client(f"{address}/balancer", None).ask(method="GET")
-            if answer.content == mark.encode():
-                return
-        time.sleep(POLL_S)
-    raise ReleaseError(f"a load balancer of {service.name} does not answer within {READY_LIMIT_S:g} s")

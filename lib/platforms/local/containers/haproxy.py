@@ -127,6 +127,13 @@ def own_address(holder: Any, place: str) -> str:
     return f"http://127.0.0.1:{published['HostPort']}"
 
 
+def last_line(containers: list[Any]) -> str:
+    """Return the last line that containers have printed."""
+    with explained("reading the load balancer's log"):
+        lines = [line for each in containers for line in each.logs(tail=5).decode(errors="replace").splitlines()]
+    return lines[-1][:300] if lines else "it wrote nothing"
+
+
 def discard(containers: list[Any]) -> None:
     """Remove containers: balancers first, because they need the network of the holder of the port."""
     for container in sorted(containers, key=lambda each: each.labels.get(PLACE) == HOLDER):
