@@ -33,6 +33,17 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Give the Forks of a project in which nothing has run yet."""
+    from tests.support.ground import forks_of  # only here: it imports the platforms
+
+    root = tmp_path_factory.mktemp("forks")
+    Project(root)
+    with forks_of(root, root / "log.txt") as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def azure() -> Iterator[LoopbackAzure]:
     """Give the loopback Azure, one for all tests; each has its own workspace in it."""

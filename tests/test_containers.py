@@ -331,7 +331,7 @@ class TestUpdating:
             eventually(lambda: all(map(restarted, victims)), limit_s=60)
             assert load.more() == {version}
         # What was being answered by a dying replica is lost, at most one request of each client.
-        lost = [answer for answers in load.answers for answer in answers if answer != version]
+        lost = load.lost(version)
         assert len(lost) <= len(load.threads)
         assert not [answer for answer in lost if answer.startswith("status")]
 
@@ -349,13 +349,13 @@ class TestUpdating:
             assert load.more(10) == {version}
             # The other one answered meanwhile. A client may have lost what the first one had accepted, and what it sent
             # while the first one was dying.
-            lost = [answer for answers in load.answers for answer in answers if answer != version]
+            lost = load.lost(version)
             assert len(lost) <= 2 * len(load.threads)
             for balancer in (first, second):
                 balancer.restart()
                 eventually(functools.partial(answers_itself, client, service, balancer))
             assert load.more(10) == {version}
-        assert [answer for answers in load.answers for answer in answers if answer != version] == lost
+        assert load.lost(version) == lost
 
     def test_the_balancers_are_limited_and_cannot_write(
         self, ground: Ground, service: Service, client: Any, version_1: ModelVersion

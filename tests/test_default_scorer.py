@@ -1,7 +1,6 @@
 """A model without service/score.py: the release builds its scorer from predict() and the signature."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from lib.forks.rehearsal import Rehearsed
 from lib.forms import Form
 from lib.image.assemble import assemble
 from lib.image.body import BadRequestError, read_rows
-from tests.support.ground import forks_of
-from tests.support.project import ROOT, Project
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.quick
 
@@ -91,14 +89,6 @@ def load(path): return float(Path(path).read_text())
 def predict(model, rows): return [price(row, model) for row in rows]
 """
 PRICE = "def price(row, factor):\n    return None if row['city'] == 'Paris' else row['age'] * factor\n"
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    root = tmp_path_factory.mktemp("forks")
-    Project(root)
-    with forks_of(root, root / "log.txt") as started:
-        yield started
 
 
 def image(folder: Path, price: str = PRICE) -> Path:

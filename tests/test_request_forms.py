@@ -1,7 +1,6 @@
 """The rehearsal finds the form of requests that a score.py takes, whichever of the documented ones it is."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from lib.forks.client import CallError, Forks
 from lib.forks.rehearsal import Rehearsed
 from lib.forms import Form
 from lib.image.assemble import assemble
-from tests.support.ground import forks_of
-from tests.support.project import ROOT, Project
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.quick
 
@@ -61,14 +59,6 @@ FORMS = {
         "PREDICTIONS",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    root = tmp_path_factory.mktemp("forks")
-    Project(root)
-    with forks_of(root, root / "log.txt") as started:
-        yield started
 
 
 def rehearse(forks: Forks, folder: Path, script: str, **form: Any) -> Rehearsed:

@@ -70,6 +70,10 @@ class Load:
             eventually(functools.partial(longer, answers, begin + count))
         return {answer for answers, begin in zip(self.answers, marks, strict=True) for answer in answers[begin:]}
 
+    def lost(self, *versions: str) -> list[str]:
+        """Return all that was answered, or not answered, otherwise than by these versions."""
+        return [answer for answers in self.answers for answer in answers if answer not in versions]
+
     def __enter__(self) -> "Load":
         for thread in self.threads:
             thread.start()
