@@ -2,7 +2,6 @@
 
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,11 @@ VARIABLES = {"MLFLOW_TRACKING_URI": f"outputs/{FOLDER}", "MLFLOW_ALLOW_FILE_STOR
 SCALAR = re.compile(r"^Attempted to log scalar metric (.+):\n(\S+)$", re.MULTILINE)
 
 
-def take(outputs: Path, log: Path) -> dict[str, float]:
-    """Return the last value of each metric that a script has logged, and remove MLflow's files from outputs/."""
+def read(outputs: Path, log: Path) -> dict[str, float]:
+    """Return the last value of each metric that a script has logged."""
     texts = dict(SCALAR.findall(log.read_text(errors="replace"))) if log.is_file() else {}
     values = {name: float(text) for name, text in texts.items() if _is_number(text)}
     values |= {name: value for _, name, value in sorted(_from_mlflow(outputs / FOLDER))}
-    shutil.rmtree(outputs / FOLDER, ignore_errors=True)
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 

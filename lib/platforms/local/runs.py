@@ -97,7 +97,7 @@ class Runs:
 
     def _collect(self, outputs: Path, job: Job) -> tuple[dict[str, float], dict[str, str]]:
         """Complete a run's outputs, keep them as blobs, and return its metrics and the outputs' digests."""
-        job.complete(outputs, logged_metrics.take(outputs, outputs.parent / "log.txt"))
+        job.complete(outputs, logged_metrics.read(outputs, outputs.parent / "log.txt"))
         digests = self._blobs.add_all(outputs, kept(names(outputs)))
         metrics = read_metrics(outputs / "metrics.json")
         shutil.rmtree(outputs)
